@@ -1,0 +1,79 @@
+"""What a figure was measured on, without a name or path that identifies the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+PACKAGES = (
+    "bentoml",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "orjson",
+    "msgspec",
+    "numpy",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Processor, system and package versions."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    kernel: str
+    python: str
+    packages: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.cpu}, {self.cores} cores, Linux {self.kernel}, CPython {self.python}"
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def describe() -> Machine:
+    memory = round(psutil.virtual_memory().total / 2**30, 1)
+    cores = len(os.sched_getaffinity(0))
+    return Machine(_cpu(), cores, memory, platform.release(), platform.python_version(), versions(PACKAGES))
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of those that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def core_busy_seconds(core: int) -> float:
+    """Seconds ``core`` has worked for anyone since the machine started, to 0.01 s; steal included."""
+    times = psutil.cpu_times(percpu=True)[core]
+    return float(sum(times)) - times.idle - getattr(times, "iowait", 0.0) - times.guest - times.guest_nice
+
+
+def choose_cores() -> tuple[int, int]:
+    """(server's core, load generator's core); the same one where there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[0], usable[1 % len(usable)]
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

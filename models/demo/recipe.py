@@ -1,0 +1,53 @@
+"""What a recipe hands to packaging, and what all recipes share."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from models.demo.measures import Measures
+from models.manifest import Manifest, Training
+from models.packaging import Material
+
+OPSETS = {"": 15, "ai.onnx.ml": 3}
+"""Operator sets of every demo graph: old enough for every runtime in use, and one tree operator."""
+
+GOLDEN_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained and converted model with the data to package it."""
+
+    graph: bytes
+    manifest: Manifest
+    material: Material
+
+
+Recipe = Callable[[], Trained]
+
+
+def serialised(proto: Any, name: str) -> bytes:
+    """An ONNX model's bytes under a fixed graph name: converters invent a random one."""
+    proto.graph.name = name
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def training_note(
+    package: str, data: str, rows: int, measured: tuple[Measures, Measures], notes: str = ""
+) -> Training:
+    """Who trained a demo model, now, with the installed ``package``; ``measured`` ends with the baseline."""
+    metrics, baseline = measured
+    return Training(
+        author="demo recipe",
+        at=datetime.now(UTC).replace(microsecond=0),
+        framework=f"{package} {importlib.metadata.version(package)}",
+        data=data,
+        rows=rows,
+        metrics=metrics,
+        baseline=baseline,
+        notes=notes,
+    )

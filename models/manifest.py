@@ -1,0 +1,221 @@
+"""``manifest.yaml``: the part of a bundle that people read and edit."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.domain.schema import Binding, Feature, FeatureType, Layout, ModelSpec, Schema, Task
+from service.errors import BundleError
+
+MANIFEST_NAME = "manifest.yaml"
+FORMAT: Literal[1] = 1
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+"""A model-store name or version: lower-case letters, digits, '.', '_' and '-'."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureEntry(_Part):
+    """One input column in the caller's words."""
+
+    name: str = Field(min_length=1, max_length=200)
+    type: FeatureType
+    categories: tuple[str, ...] = ()
+    """The vocabulary; required for ``string`` features, refused for the others."""
+    missing: Literal["allow", "refuse"] = "refuse"
+    range: tuple[float, float] | None = None
+    """Smallest and largest value seen in training; informative."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.type == "string") != bool(self.categories):
+            raise ValueError(f"feature {self.name!r}: categories go with type string, and only there")
+        if len(set(self.categories)) != len(self.categories):
+            raise ValueError(f"feature {self.name!r}: a category is listed twice")
+        if "" in self.categories:
+            raise ValueError(f"feature {self.name!r}: the empty string stands for missing, not a category")
+        if self.type == "int64" and self.missing == "allow":
+            raise ValueError(f"feature {self.name!r}: int64 has no missing value; use float or refuse")
+        return self
+
+
+class InputEntry(_Part):
+    """How canonical rows enter the graph (see ``service.domain.schema.Schema.layout``)."""
+
+    layout: Layout
+    name: str | None = None
+    """The graph's input; only for ``tensor`` and ``image`` (``columns`` uses the feature names)."""
+    shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    """One row's tensor, for example [1, 8, 8]; only for ``image``."""
+
+
+class OutputEntry(_Part):
+    """The one graph output that is served."""
+
+    name: str
+    kind: Literal["probabilities", "positive_probability", "value"]
+
+
+class SliceEntry(_Part):
+    """Rows whose ``column`` equals ``value``; ``name`` is the Prometheus label."""
+
+    name: str = Field(min_length=1, max_length=60)
+    column: str
+    value: str | float
+
+
+class Parity(_Part):
+    """|served - trained| <= absolute + relative * |trained|, for every output of every golden row."""
+
+    absolute: float = Field(default=1e-5, ge=0)
+    relative: float = Field(default=1e-5, ge=0)
+
+
+class Training(_Part):
+    """Who made the model, when, with what, and how good it was."""
+
+    author: str = "unknown"
+    at: datetime | None = None
+    framework: str = "unknown"
+    data: str = "unknown"
+    rows: int | None = None
+    metrics: dict[str, float] = {}
+    """Measured on rows not used in training, for example {"auc": 0.83}."""
+    baseline: dict[str, float] = {}
+    """The same metrics for a model that ignores its inputs."""
+    notes: str = ""
+
+
+class Manifest(_Part):
+    """A bundle's description; ``digests`` covers every other file of the bundle."""
+
+    format: Literal[1] = FORMAT
+    name: Name
+    version: Name
+    task: Task
+    features: tuple[FeatureEntry, ...] = ()
+    input: InputEntry
+    output: OutputEntry
+    classes: tuple[str, ...] = ()
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    slices: tuple[SliceEntry, ...] = Field(default=(), max_length=20)
+    parity: Parity = Parity()
+    training: Training = Training()
+    digests: dict[str, str] = {}
+    """File name to ``sha256:<hex>``."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wanted = {"binary": "exactly 2", "multiclass": "3 or more", "regression": "no"}[self.task]
+        found = len(self.classes)
+        if not {"binary": found == 2, "multiclass": found >= 3, "regression": found == 0}[self.task]:
+            raise ValueError(f"classes: a {self.task} model has {wanted} classes, found {found}")
+        if (self.task == "regression") != (self.output.kind == "value"):
+            raise ValueError("output.kind: 'value' goes with task regression, and only there")
+        if self.task == "multiclass" and self.output.kind == "positive_probability":
+            raise ValueError("output.kind: 'positive_probability' goes with task binary only")
+        names = [feature.name for feature in self.features]
+        if len(set(names)) != len(names):
+            raise ValueError("features: a name is listed twice")
+        if self.input.layout == "image":
+            if not self.input.shape or self.features:
+                raise ValueError("input: an image has a shape and no named features")
+        elif self.input.shape or not self.features:
+            raise ValueError("input: a tabular model has named features and no shape")
+        if (self.input.layout == "columns") != (self.input.name is None):
+            raise ValueError("input.name: required for tensor and image, not for columns")
+        self._check_slices()
+        return self
+
+    def _check_slices(self) -> None:
+        features = {feature.name: feature for feature in self.features}
+        if len({part.name for part in self.slices}) != len(self.slices):
+            raise ValueError("slices: a name is listed twice")
+        for part in self.slices:
+            feature = features.get(part.column)
+            if feature is None:
+                raise ValueError(f"slices: {part.name!r} names unknown column {part.column!r}")
+            if feature.categories and part.value not in feature.categories:
+                raise ValueError(f"slices: {part.name!r}: {part.value!r} is no category of {part.column!r}")
+            if not feature.categories and isinstance(part.value, str):
+                raise ValueError(f"slices: {part.name!r}: {part.column!r} is a number, not {part.value!r}")
+
+    @property
+    def spec(self) -> ModelSpec:
+        features = tuple(
+            Feature(entry.name, entry.type, entry.categories, entry.missing == "allow")
+            for entry in self.features
+        )
+        schema = Schema(features, self.input.layout, self.input.shape)
+        return ModelSpec(self.name, self.version, self.task, schema, self.classes, self.threshold)
+
+    @property
+    def binding(self) -> Binding:
+        inputs = self.input.name
+        names = (inputs,) if inputs is not None else tuple(entry.name for entry in self.features)
+        return Binding(names, self.output.name, self.output.kind)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose only booleans are true and false: a category called yes or no stays a word."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at ``path``.
+
+    Raises:
+        BundleError: the file is absent, is not YAML, or breaks a rule above; says which.
+    """
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BundleError(f"{path}: cannot be read as a manifest: {error}") from error
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise BundleError(f"{path}: {_explain(error)}") from error
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Writes YAML that ``read_manifest`` reads back to an equal manifest."""
+    document = _filled(manifest.model_dump(mode="json"))
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    path.write_text(text, encoding="utf-8")
+
+
+def _filled(part: dict[str, Any]) -> dict[str, Any]:
+    """The part without what is null or empty: people read this."""
+    kept = {}
+    for name, value in part.items():
+        if isinstance(value, dict):
+            value = _filled(value)
+        elif isinstance(value, list):
+            value = [_filled(item) if isinstance(item, dict) else item for item in value]
+        if value not in (None, "", [], {}):
+            kept[name] = value
+    return kept
+
+
+def _explain(error: ValidationError) -> str:
+    """Every broken rule with the place it was broken at, on one line."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    places = [".".join(str(part) for part in item["loc"]) for item in found]
+    return "; ".join(
+        f"{place}: {item['msg']}" if place else item["msg"] for place, item in zip(places, found, strict=True)
+    )

@@ -1,0 +1,110 @@
+"""Bundles as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from models.bundle import PARTS, Bundle
+from models.canonical import output_names
+from models.manifest import FeatureEntry, Manifest, Training
+from models.packaging import untried
+from service.domain.parity import ParityReport
+
+
+def bundle_text(bundle: Bundle, report: ParityReport, providers: Sequence[str]) -> str:
+    """All that ``inspect`` shows of one bundle."""
+    return "\n".join(
+        (
+            *_summary(bundle.manifest),
+            *_inputs(bundle.manifest),
+            *_training(bundle.manifest.training),
+            *_parity(bundle, report, providers),
+            *_parts(bundle),
+        )
+    )
+
+
+def bundle_table(bundles: Iterable[Bundle]) -> str:
+    """One line per bundle."""
+    lines = [("BUNDLE", "TASK", "LAYOUT", "INPUTS", "FRAMEWORK", "MEASURED (BASELINE)")]
+    for bundle in bundles:
+        manifest = bundle.manifest
+        lines.append(
+            (
+                bundle.spec.tag,
+                manifest.task,
+                manifest.input.layout,
+                str(bundle.spec.schema.width),
+                manifest.training.framework,
+                ", ".join(measures(manifest.training)),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def measures(training: Training) -> Iterator[str]:
+    """Each measure, with the baseline's beside it."""
+    for name, value in training.metrics.items():
+        beside = training.baseline.get(name)
+        yield f"{name} {value:g}" + (f" ({beside:g})" if beside is not None else "")
+
+
+def _summary(manifest: Manifest) -> Iterator[str]:
+    spec = manifest.spec
+    yield f"{spec.tag}  {manifest.task}"
+    yield f"  answers    {', '.join(output_names(spec))} from graph output {manifest.output.name!r}"
+    if manifest.task == "binary":
+        yield f"  threshold  {spec.classes[1]!r} at or above {manifest.threshold:g}"
+    if manifest.slices:
+        yield f"  slices     {', '.join(part.name for part in manifest.slices)}"
+
+
+def _inputs(manifest: Manifest) -> Iterator[str]:
+    entry = manifest.input
+    if entry.layout == "image":
+        yield f"  takes      image {list(entry.shape)} at graph input {entry.name!r}"
+        return
+    how = "one graph input per column" if entry.name is None else f"graph input {entry.name!r}"
+    yield f"  takes      {len(manifest.features)} features, {how}"
+    width = max(len(feature.name) for feature in manifest.features)
+    for feature in manifest.features:
+        missing = "may be missing" if feature.missing == "allow" else ""
+        yield f"    {feature.name:<{width}}  {feature.type:<6}  {_values(feature):<52} {missing}".rstrip()
+
+
+def _values(feature: FeatureEntry) -> str:
+    if feature.categories:
+        return ", ".join(feature.categories)
+    return f"{feature.range[0]:g} to {feature.range[1]:g}" if feature.range is not None else ""
+
+
+def _training(training: Training) -> Iterator[str]:
+    rows = f"{training.rows} rows of " if training.rows is not None else ""
+    made = f" at {training.at:%Y-%m-%d %H:%M}" if training.at is not None else ""
+    yield f"  trained    by {training.author}{made} with {training.framework} on {rows}{training.data}"
+    if training.notes:
+        yield f"             {training.notes}"
+    if training.metrics:
+        yield f"  measured   {', '.join(measures(training))}; in brackets the baseline"
+
+
+def _parity(bundle: Bundle, report: ParityReport, providers: Sequence[str]) -> Iterator[str]:
+    outcome = "passed" if report.passed else "FAILED"
+    yield f"  parity     {outcome} on {', '.join(providers)}: {report.describe()}"
+    gaps = untried(bundle.spec, bundle.golden()[0])
+    if gaps:
+        yield f"             no golden row shows {', '.join(gaps)}"
+
+
+def _parts(bundle: Bundle) -> Iterator[str]:
+    background, calibration = len(bundle.background()), len(bundle.calibration()[2])
+    yield f"  data       {background} background rows, {calibration} calibration rows"
+    yield f"  lies in    {bundle.path}"
+    for name in PARTS:
+        size = (bundle.path / name).stat().st_size
+        yield f"    {name:<16} {size:>10,} bytes  {bundle.manifest.digests[name]}"
+    yield f"  digest     {bundle.digest}"

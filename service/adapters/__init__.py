@@ -1,0 +1,1 @@
+"""The only importers of onnxruntime, prometheus_client, the model store and sockets."""

@@ -1,0 +1,105 @@
+"""Every mirrored row's fate, in one shared file that outlives any process but the server.
+
+Guarantee: at rest, for every candidate, rows offered by the edge = sum of its outcomes. Each count
+is one aligned 8-byte store into a shared mapping, so a ``kill -9`` at any point loses no count; the
+rows that a dead shadow held are found by arithmetic: handed over - accounted for.
+Cost: 64 senders x candidates x 2 sides x 8 outcomes x 8 bytes, 8 KiB per candidate.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain.observation import OUTCOMES, Outcome
+
+SENDERS = 64
+"""Edge workers that can be told apart."""
+
+_COLUMN = {outcome: index for index, outcome in enumerate(OUTCOMES)}
+
+
+class Side(IntEnum):
+    """Who decided an outcome. Each side writes only its own plane, so no update is lost."""
+
+    EDGE = 0
+    SHADOW = 1
+
+
+class Ledger:
+    """Counts of rows, shared by the edge workers and the shadow of one server.
+
+    Args:
+        path: the file; made where it is missing. Its directory must be emptied at server start.
+        candidates: tags in configuration order, the same in every process.
+    """
+
+    def __init__(self, path: Path, candidates: tuple[str, ...]) -> None:
+        self.candidates = candidates
+        shape = (2, SENDERS, len(candidates), len(OUTCOMES))
+        cells = int(np.prod(shape))
+        words = cells + SENDERS + 3 * len(candidates)
+        with path.open("ab") as file:
+            file.truncate(words * 8)  # zeros where new; no change where another process was first
+        store = np.memmap(path, dtype=np.int64, mode="r+", shape=(words,))
+        self._outcomes: NDArray[np.int64] = store[:cells].reshape(shape)
+        self._handed: NDArray[np.int64] = store[cells : cells + SENDERS]
+        self._states: NDArray[np.int64] = store[cells + SENDERS :].reshape(3, len(candidates))
+
+    def count(self, side: Side, sender: int, candidate: int, outcome: Outcome, rows: int) -> None:
+        """Adds ``rows`` of one edge worker to one outcome of one candidate."""
+        self._outcomes[side, sender, candidate, _COLUMN[outcome]] += rows
+
+    def count_by_sender(self, candidate: int, outcome: Outcome, senders: NDArray[np.int16]) -> None:
+        """Adds one row for each entry of ``senders`` [rows]; for the shadow."""
+        totals = np.bincount(senders, minlength=SENDERS)
+        self._outcomes[Side.SHADOW, :, candidate, _COLUMN[outcome]] += totals
+
+    def handed(self, sender: int) -> int:
+        """Rows that an edge worker has handed to the shadow's socket since server start."""
+        return int(self._handed[sender])
+
+    def hand_over(self, sender: int, rows: int) -> None:
+        """Notes ``rows`` as handed over by an edge worker."""
+        self._handed[sender] += rows
+
+    def accounted(self, sender: int, candidate: int) -> int:
+        """Handed-over rows of an edge worker whose outcome the shadow has decided."""
+        return int(self._outcomes[Side.SHADOW, sender, candidate].sum())
+
+    def totals(self, candidate: int) -> dict[Outcome, int]:
+        """Rows by outcome, over all workers and both sides."""
+        sums = self._outcomes[:, :, candidate].sum(axis=(0, 1))
+        return {outcome: int(sums[column]) for outcome, column in _COLUMN.items()}
+
+    def in_flight(self, candidate: int) -> int:
+        """Rows handed over whose outcome is not decided yet."""
+        decided = self._outcomes[Side.SHADOW, :, candidate].sum()
+        return max(0, int(self._handed.sum() - decided))
+
+    def running(self, candidate: int) -> bool:
+        """Whether the candidate was in a run when the shadow was last seen."""
+        return bool(self._states[0, candidate])
+
+    def set_running(self, candidate: int, running: bool) -> None:
+        """Marks a run's begin and end: what is still marked after a crash names its cause."""
+        self._states[0, candidate] = running
+
+    def crashes(self, candidate: int) -> int:
+        """Times in a row that the shadow died while this candidate ran."""
+        return int(self._states[1, candidate])
+
+    def set_crashes(self, candidate: int, crashes: int) -> None:
+        """Stores the number of crashes in a row."""
+        self._states[1, candidate] = crashes
+
+    def breaker_open(self, candidate: int) -> bool:
+        """Whether the shadow has paused the candidate."""
+        return bool(self._states[2, candidate])
+
+    def set_breaker_open(self, candidate: int, is_open: bool) -> None:
+        """Publishes the breaker's state for reports."""
+        self._states[2, candidate] = is_open

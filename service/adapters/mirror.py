@@ -1,0 +1,157 @@
+"""The edge's half of the shadow: hands answered requests over, and never makes anybody wait.
+
+``offer`` appends to a list; ``flush``, called every few milliseconds from the event loop, packs the
+list into datagrams and sends them without blocking. Whatever cannot be handed over is counted
+in the ledger with its reason.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+import time
+from collections import deque
+from pathlib import Path
+
+from service.adapters import frames, sockets
+from service.adapters.ledger import Ledger, Side
+from service.domain.observation import Mirrored, Outcome
+
+FRAME_BYTES = 96 << 10
+"""Datagrams are filled up to here, which every kernel's default buffer takes; one row alone may be larger."""
+HEARTBEAT_SECONDS = 1.0
+"""An idle edge says how much it has handed over this often, so that a reborn shadow can count what died."""
+
+
+class Mirror:
+    """Bounded, sheddable hand-over of one edge worker's answers.
+
+    Args:
+        path: the shadow's socket.
+        ledger: where outcomes are counted.
+        sender: this worker's number in the ledger.
+        sample_rate: share of requests to mirror, 0 to 1.
+        room_bytes: arrays that may wait for a full socket; more is counted ``queue_full``.
+    """
+
+    def __init__(
+        self, path: Path, ledger: Ledger, sender: int, *, sample_rate: float, room_bytes: int, seed: int | None = None
+    ) -> None:
+        self._path = path
+        self._ledger = ledger
+        self._sender = sender
+        self._sample_rate = sample_rate
+        self._room = room_bytes
+        self._random = random.Random(seed).random
+        self._waiting: deque[Mirrored] = deque()
+        self._waiting_bytes = 0
+        self._frame: tuple[bytes, int] | None = None
+        self._socket: socket.socket | None = None
+        self._last_sent = 0.0
+
+    def offer(self, item: Mirrored) -> None:
+        """Takes one answered request; never raises, never blocks."""
+        if self._sample_rate < 1.0 and self._random() >= self._sample_rate:
+            self._count("sampled_out", len(item.rows))
+            return
+        size = item.rows.nbytes + item.scores.nbytes
+        if self._waiting_bytes + size > self._room:
+            self._count("queue_full", len(item.rows))
+            return
+        self._waiting_bytes += size
+        if size <= FRAME_BYTES:
+            self._waiting.append(item)
+        else:
+            self._waiting.extend(_parts(item, size))
+
+    def flush(self) -> None:
+        """Sends what waits, as far as the socket takes it; a heartbeat where nothing waits."""
+        if not self._waiting and self._frame is None and time.monotonic() - self._last_sent < HEARTBEAT_SECONDS:
+            return
+        if self._socket is None and not self._connect():
+            self._shed("shadow_down")
+            return
+        if self._frame is None:
+            self._frame = self._pack()
+        while self._send(self._frame):
+            if not self._waiting:
+                self._frame = None
+                return
+            self._frame = self._pack()
+
+    def close(self) -> None:
+        """Sends what still waits and counts the rest."""
+        self.flush()
+        self._shed("queue_full")
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connect(self) -> bool:
+        self._last_sent = time.monotonic()
+        try:
+            self._socket = sockets.sender(self._path)
+        except OSError:
+            return False
+        return True
+
+    def _pack(self) -> tuple[bytes, int]:
+        """The next datagram and its rows; without rows it is a heartbeat."""
+        taken: list[Mirrored] = []
+        filled = 0
+        while self._waiting:
+            size = self._waiting[0].rows.nbytes + self._waiting[0].scores.nbytes
+            if taken and filled + size + frames.OVERHEAD > FRAME_BYTES:
+                break
+            taken.append(self._waiting.popleft())
+            self._waiting_bytes -= size
+            filled += size + frames.OVERHEAD
+        rows = sum(len(item.rows) for item in taken)
+        return frames.encode(self._sender, self._ledger.handed(self._sender), taken), rows
+
+    def _send(self, frame: tuple[bytes, int]) -> bool:
+        """Whether the frame is off our hands."""
+        assert self._socket is not None
+        data, rows = frame
+        try:
+            self._socket.send(data)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._frame = None
+            if error.errno in (errno.EMSGSIZE, errno.ENOBUFS):
+                self._count("too_large", rows)
+                return True
+            self._socket.close()
+            self._socket = None
+            self._count("shadow_down", rows)
+            self._shed("shadow_down")
+            return False
+        self._last_sent = time.monotonic()
+        self._ledger.hand_over(self._sender, rows)
+        return True
+
+    def _shed(self, outcome: Outcome) -> None:
+        """Counts everything that waits under one outcome, and lets it go."""
+        rows = sum(len(item.rows) for item in self._waiting)
+        if self._frame is not None:
+            rows += self._frame[1]
+            self._frame = None
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._count(outcome, rows)
+
+    def _count(self, outcome: Outcome, rows: int) -> None:
+        if rows:
+            for candidate in range(len(self._ledger.candidates)):
+                self._ledger.count(Side.EDGE, self._sender, candidate, outcome, rows)
+
+
+def _parts(item: Mirrored, size: int) -> list[Mirrored]:
+    """A request of many rows as requests of as many rows as fit one frame, at least one each."""
+    step = max(1, len(item.rows) * FRAME_BYTES // size)
+    return [
+        item._replace(rows=item.rows[start : start + step], scores=item.scores[start : start + step])
+        for start in range(0, len(item.rows), step)
+    ]

@@ -1,0 +1,103 @@
+"""The BentoML services: ``bentoml serve service.app:Predictor`` starts the edge and its shadow."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import bentoml
+from bentoml import server_context
+
+from service.errors import ConfigurationError
+from service.http.edge import App, Edge, EdgeApp
+from service.settings import read_environment, read_settings
+
+if TYPE_CHECKING:
+    from service.wiring.edge import EdgeProcess
+
+try:
+    ENVIRONMENT = read_environment()
+    SETTINGS = read_settings(ENVIRONMENT.config)
+except ConfigurationError as problem:
+    sys.exit(f"understudy: {problem}")
+
+LEAN: dict[str, Any] = {
+    "tracing": {"excluded_urls": ".*"},
+    "logging": {"access": {"enabled": False}},
+    "metrics": {"enabled": False},
+    "traffic": {"timeout": 10},
+    "runner_probe": {"enabled": False},
+}
+"""BentoML's own work per request, switched off: ours is done in ``service.http.edge``."""
+
+
+_running: list[EdgeProcess] = []
+"""The edge of this process, once the service has been built."""
+
+
+def current_edge() -> Edge:
+    """What answers this process's requests."""
+    return _running[-1].edge
+
+
+class EdgeService(bentoml.Service[Any]):
+    """A service whose own routes are answered in front of BentoML's stack.
+
+    ``Service.add_asgi_middleware`` would put them behind a timer, a second task and a URL match for
+    each request, which doubles what a small request costs (``load_tests/README.md``).
+    """
+
+    def to_asgi(self, is_main: bool = True) -> App:
+        """BentoML's application, with ours in front."""
+        return EdgeApp(super().to_asgi(is_main=is_main), current_edge)
+
+
+@bentoml.service(name="Shadow", workers=1, **LEAN)
+class Shadow:
+    """Candidates on the same rows, in a process of the lowest priority; spawned again when it dies."""
+
+    def __init__(self) -> None:
+        from service.wiring.shadow import ShadowBuilder
+
+        self._process = ShadowBuilder(SETTINGS, ENVIRONMENT).build()
+        self._process.start()
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        """Works off what is queued."""
+        self._process.stop()
+
+
+@bentoml.service(name="Predictor", service_class=EdgeService, workers=SETTINGS.server.workers, **LEAN)
+class Predictor:
+    """Answers callers from the production model, and mirrors every answer to the shadow."""
+
+    if SETTINGS.candidates:
+        shadow = bentoml.depends(Shadow)
+
+    def __init__(self) -> None:
+        from service.wiring.edge import EdgeBuilder
+
+        self._process = EdgeBuilder(SETTINGS, ENVIRONMENT, server_context.worker_index or 0).build()
+        _running.append(self._process)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Starts what runs beside the requests."""
+        await self._process.start()
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Hands over what is left."""
+        await self._process.stop()
+
+    @bentoml.api(route="/predict")
+    async def predict(
+        self,
+        instances: list[dict[str, Any] | list[Any]],
+        request_id: str | None = None,
+        routing_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Predictions for rows given as objects by feature name, or as arrays in schema order."""
+        document = {"instances": instances, "request_id": request_id, "routing_key": routing_key}
+        return await self._process.predict(document)

@@ -1,0 +1,1 @@
+"""Pure functions and frozen records over numpy; imports no framework and no adapter."""

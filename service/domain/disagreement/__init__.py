@@ -1,0 +1,1 @@
+"""How far two models' answers to the same rows differ: one measure per file."""

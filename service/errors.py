@@ -1,0 +1,23 @@
+"""What goes wrong before or beside a request; HTTP maps these to problem documents."""
+
+from __future__ import annotations
+
+
+class UnderstudyError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(UnderstudyError):
+    """A setting is unknown, of the wrong type or impossible; names the key and what was expected."""
+
+
+class BundleError(UnderstudyError):
+    """A bundle is absent, damaged or not what its manifest says."""
+
+
+class InferenceError(UnderstudyError):
+    """The graph raised, or answered something that is not a score for every row."""
+
+
+class DeadlineError(InferenceError):
+    """The graph was stopped because it did not answer in time."""

@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out: routes, three protocols over one predict path, errors as problem documents."""

@@ -1,0 +1,63 @@
+"""Everything that is answered with GET and is no prediction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from service.http.edge import Page, Reply
+from service.http.problem import Problem
+
+PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+TEXT = b"text/plain; charset=utf-8"
+
+
+def json_page(make: Callable[[], Any]) -> Page:
+    """A page of JSON, made in a thread: it may read files of other processes."""
+
+    async def page() -> Reply:
+        return Reply(orjson.dumps(await asyncio.to_thread(make)))
+
+    return page
+
+
+def fixed(document: Any) -> Page:
+    """A page of JSON that never changes."""
+    body = orjson.dumps(document)
+
+    async def page() -> Reply:
+        return Reply(body)
+
+    return page
+
+
+def metrics(text: Callable[[], bytes]) -> Page:
+    """The page that Prometheus scrapes."""
+
+    async def page() -> Reply:
+        return Reply(await asyncio.to_thread(text), PROMETHEUS)
+
+    return page
+
+
+def alive() -> Page:
+    """Says that the event loop turns."""
+
+    async def page() -> Reply:
+        return Reply(b"ok\n", TEXT)
+
+    return page
+
+
+def ready(unfit: str | None) -> Page:
+    """200 where predictions are answered, else 503 with the reason."""
+
+    async def page() -> Reply:
+        if unfit is not None:
+            raise Problem(503, f"not ready: {unfit}", headers=((b"retry-after", b"30"),))
+        return Reply(b"ok\n", TEXT)
+
+    return page

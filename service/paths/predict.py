@@ -1,0 +1,185 @@
+"""The journey of one request: assign it to an arm, infer, hand the answer back, then settle.
+
+Decoding before it and encoding after it belong to ``service.http``. ``settle`` runs once the answer
+is on its way: it hands the rows to the mirror and tallies, and whatever fails there is counted,
+never raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from service.domain.breaker import Breaker, allows, failed, succeeded
+from service.domain.canary import Rollout, in_canary
+from service.domain.observation import Arm, Mirrored
+from service.domain.projection import Projection
+from service.domain.schema import FeatureBatch, ModelSpec, Scores, all_finite, label_indices
+from service.errors import DeadlineError, InferenceError
+
+
+class Question(NamedTuple):
+    """A validated request; a tuple because one is made per request."""
+
+    request_id: str
+    rows: FeatureBatch
+    routing_key: str | None
+    """Decides the arm; None draws anew for each request."""
+    arm: Arm | None
+    """The arm that an operator asked for, or None."""
+    start: float
+    """``time.monotonic()`` seconds at which the request was complete."""
+
+
+class Tally(Protocol):
+    """Counts of one arm; written to on the hot path, moved elsewhere later."""
+
+    @property
+    def labels(self) -> list[int]: ...
+
+    @property
+    def seconds(self) -> list[float]: ...
+
+
+class Mirror(Protocol):
+    """Takes answered rows for the shadow; never blocks, never raises."""
+
+    def offer(self, item: Mirrored) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Serving:
+    """A loaded model that may answer callers; equal only to itself."""
+
+    spec: ModelSpec
+    infer: Callable[[FeatureBatch, float], Scores]
+    """Runs here and now, until ``due`` at most."""
+    infer_in_thread: Callable[[FeatureBatch, float], Awaitable[Scores]]
+    """The same beside the event loop."""
+    inline_rows: int
+    """Up to so many rows an inference is short enough for the event loop."""
+    tally: Tally
+
+
+class Answer(NamedTuple):
+    """What is said to the caller."""
+
+    request_id: str
+    model: Serving
+    arm: Arm
+    scores: Scores
+    labels: list[int]
+    """Index into ``model.spec.classes`` of each row."""
+
+
+@dataclass(slots=True)
+class Canary:
+    """A candidate that may answer, with the breaker that protects callers from it."""
+
+    serving: Serving
+    project: Projection
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The canary split in force; replaced as a whole when the configuration changes."""
+
+    rollout: Rollout
+    canary: Canary | None
+    """Present where ``rollout`` is active."""
+
+
+class PredictPath:
+    """Answers requests from production, and a share of them from the canary.
+
+    Args:
+        production: the model that always can answer.
+        mirror: the way to the shadow, or None without candidates.
+        deadline: seconds for the whole request.
+        canary_deadline: seconds after which production answers in the canary's place.
+        fell_back: told (candidate, reason) whenever that happens.
+    """
+
+    def __init__(
+        self,
+        production: Serving,
+        mirror: Mirror | None,
+        *,
+        deadline: float,
+        canary_deadline: float,
+        fell_back: Callable[[str, str], None],
+        seed: int | None = None,
+    ) -> None:
+        self.production = production
+        self.split = Split(Rollout(), None)
+        self._mirror = mirror
+        self._deadline = deadline
+        self._canary_deadline = canary_deadline
+        self._fell_back = fell_back
+        self._random = random.Random(seed)
+
+    async def answer(self, question: Question) -> Answer:
+        """The answer to one request.
+
+        Raises:
+            DeadlineError: production did not answer in time.
+            InferenceError: production failed.
+        """
+        split = self.split
+        if split.canary is not None and self._assign(split.rollout, question) == "canary":
+            answer = await self._ask_canary(split.canary, question)
+            if answer is not None:
+                return answer
+        model = self.production
+        due = question.start + self._deadline
+        rows = question.rows
+        if len(rows) <= model.inline_rows:
+            scores = model.infer(rows, due)
+        else:
+            scores = await model.infer_in_thread(rows, due)
+        if not all_finite(scores):
+            raise InferenceError(f"{model.spec.tag} answered a score that is not a number")
+        return Answer(question.request_id, model, "production", scores, label_indices(model.spec, scores))
+
+    def settle(self, question: Question, answer: Answer) -> None:
+        """Everything that waits until the answer is sent: tally and mirror."""
+        tally = answer.model.tally
+        for label in answer.labels:
+            tally.labels[label] += 1
+        tally.seconds.append(time.monotonic() - question.start)
+        if self._mirror is not None:
+            self._mirror.offer(Mirrored(answer.request_id, answer.arm, question.rows, answer.scores))
+
+    def _assign(self, rollout: Rollout, question: Question) -> Arm:
+        if question.arm is not None:
+            return question.arm
+        if question.routing_key is not None:
+            chosen = in_canary(rollout, question.routing_key)
+        else:
+            chosen = self._random.randrange(10_000) < rollout.share_basis_points
+        return "canary" if chosen else "production"
+
+    async def _ask_canary(self, canary: Canary, question: Question) -> Answer | None:
+        """The canary's answer, or None where production has to answer for it."""
+        model = canary.serving
+        if not allows(canary.breaker, time.monotonic()):
+            self._fell_back(model.spec.tag, "breaker_open")
+            return None
+        try:
+            async with asyncio.timeout(self._canary_deadline + 0.05):  # for a run that cannot be stopped
+                rows = canary.project(question.rows)
+                scores = await model.infer_in_thread(rows, time.monotonic() + self._canary_deadline)
+            if not all_finite(scores):
+                raise InferenceError("a score is not a number")
+        except (TimeoutError, InferenceError) as error:
+            late = isinstance(error, TimeoutError | DeadlineError)
+            canary.breaker = failed(canary.breaker, time.monotonic())
+            self._fell_back(model.spec.tag, "deadline" if late else "error")
+            return None
+        canary.breaker = succeeded(canary.breaker)
+        return Answer(question.request_id, model, "canary", scores, label_indices(model.spec, scores))

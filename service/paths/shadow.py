@@ -1,0 +1,262 @@
+"""The shadow's journey: take rows that were answered, ask a candidate, compare, record.
+
+Every row ends in exactly one outcome (``service.domain.observation.OUTCOMES``). A candidate that
+raises, answers no number, answers too late or dies is data, never an error of the service.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain.breaker import Breaker, allows, failed, succeeded, tripped
+from service.domain.comparison import Comparison, compare
+from service.domain.observation import Observation, Outcome, ShadowBatch, join
+from service.domain.projection import Projection
+from service.domain.schema import FeatureBatch, ModelSpec, Scores
+from service.domain.slices import Slice
+from service.errors import DeadlineError, InferenceError
+
+log = logging.getLogger("understudy.shadow")
+
+
+class Infer(Protocol):
+    """One model under a deadline; raises ``InferenceError`` or ``DeadlineError``."""
+
+    def __call__(self, batch: FeatureBatch, due: float) -> Scores: ...
+
+
+class Account(Protocol):
+    """One candidate's page in the ledger."""
+
+    def count(self, outcome: Outcome, senders: NDArray[np.int16]) -> None: ...
+
+    def bury(self, sender: int, handed: int) -> None:
+        """Counts what a dead shadow held: the rows up to ``handed`` that have no outcome yet."""
+
+    def set_running(self, running: bool) -> None: ...
+
+    def set_breaker_open(self, is_open: bool) -> None: ...
+
+    def crashes(self) -> int: ...
+
+    def clear_crashes(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Where one candidate's comparisons are counted."""
+
+    def compared(self, comparison: Comparison) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowLimits:
+    """Bounds of the shadow's patience and memory."""
+
+    deadline: float = 2.0
+    """Seconds a row may wait, and seconds a run may take."""
+    queue_rows: int = 50_000
+    """Rows that may wait for one candidate."""
+    batch_rows: int = 512
+    """Rows of one run at most."""
+
+
+@dataclass(slots=True)
+class CandidateShadow:
+    """One candidate behind its own queue, deadline and breaker; works in one thread of its own."""
+
+    production: ModelSpec
+    candidate: ModelSpec
+    project: Projection
+    infer: Infer
+    answer_as_production: Infer
+    """Production's answer to rows that the canary answered."""
+    slices: tuple[Slice, ...]
+    account: Account
+    sink: Sink
+    limits: ShadowLimits
+    breaker: Breaker = field(default_factory=Breaker)
+    clock: Callable[[], float] = time.monotonic
+    _queue: deque[ShadowBatch] = field(default_factory=deque)
+    _queued: int = 0
+    _step: int = 0
+    _ready: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self._step = self.limits.batch_rows
+        crashes = self.account.crashes()
+        if crashes:
+            self._set_breaker(tripped(self.breaker, self.clock(), crashes - 1))
+            log.warning("%s was running when the shadow died, %d times in a row", self.candidate.tag, crashes)
+
+    def offer(self, batch: ShadowBatch) -> None:
+        """Queues rows for the candidate's thread; called by the receiver."""
+        with self._ready:
+            if self._queued + len(batch) > self.limits.queue_rows:
+                self.account.count("queue_full", batch.senders)
+                return
+            self._queue.append(batch)
+            self._queued += len(batch)
+            self._ready.notify()
+
+    def run_once(self, wait: float = 0.5) -> bool:
+        """Works off one batch; False where none came within ``wait`` seconds."""
+        batch = self._next(wait)
+        if batch is None:
+            return False
+        if self.clock() - batch.received > self.limits.deadline:
+            self.account.count("deadline", batch.senders)
+        elif not allows(self.breaker, self.clock()):
+            self.account.count("breaker_open", batch.senders)
+        else:
+            self._work(batch)
+        return True
+
+    def waiting(self) -> bool:
+        """Whether rows are queued."""
+        return bool(self._queue)
+
+    def _next(self, wait: float) -> ShadowBatch | None:
+        with self._ready:
+            if not self._queue:
+                self._ready.wait(wait)
+            if not self._queue:
+                return None
+            taken = [self._queue.popleft()]
+            rows = len(taken[0])
+            while self._queue and rows + len(self._queue[0]) <= self._step:
+                rows += len(self._queue[0])
+                taken.append(self._queue.popleft())
+            batch = join(taken)
+            if rows > self._step:
+                self._queue.appendleft(batch.take(slice(self._step, None)))
+                batch = batch.take(slice(0, self._step))
+            self._queued -= len(batch)
+            return batch
+
+    def _work(self, batch: ShadowBatch) -> None:
+        due = self.clock() + self.limits.deadline
+        self.account.set_running(True)
+        observation = self._observe(batch, due)
+        self.account.set_running(False)
+        if observation.scores is not None:
+            self._set_breaker(succeeded(self.breaker))
+            self.account.clear_crashes()
+            self._step = min(self._step * 2, self.limits.batch_rows)
+            self._compare(batch, observation)
+        elif observation.error == "deadline":
+            self._step = max(1, self._step // 2)
+            if observation.seconds > self.limits.deadline / 2:  # else it was the shadow that got no CPU
+                self._fail(observation)
+            self.account.count("deadline", batch.senders)
+        else:
+            self._isolate(batch, observation)
+
+    def _observe(self, batch: ShadowBatch, due: float) -> Observation:
+        start = time.thread_time()
+        try:
+            scores = self.infer(self.project(batch.rows), due)
+        except DeadlineError as error:
+            return Observation(None, "deadline", time.thread_time() - start, str(error))
+        except InferenceError as error:
+            return Observation(None, "candidate_error", time.thread_time() - start, str(error))
+        return Observation(scores, seconds=time.thread_time() - start)
+
+    def _isolate(self, batch: ShadowBatch, observation: Observation) -> None:
+        """Halves a batch that failed until the rows to blame stand alone."""
+        if len(batch) == 1:
+            self._fail(observation)
+            self.account.count("candidate_error", batch.senders)
+            return
+        half = len(batch) // 2
+        for part in (batch.take(slice(0, half)), batch.take(slice(half, None))):
+            if allows(self.breaker, self.clock()):
+                self._work(part)
+            else:
+                self.account.count("breaker_open", part.senders)
+
+    def _compare(self, batch: ShadowBatch, observation: Observation) -> None:
+        assert observation.scores is not None
+        seconds = observation.seconds / len(batch)
+        numbers = np.isfinite(observation.scores).all(axis=1)
+        if not numbers.all():
+            self.account.count("candidate_error", batch.senders[~numbers])
+            log.warning("%s answered no number for %d rows", self.candidate.tag, int((~numbers).sum()))
+            batch = batch.take(numbers)
+        if not len(batch):
+            return
+        scores = observation.scores[numbers]
+        try:
+            reference = self._reference(batch)
+        except InferenceError as error:  # production itself failed on rows that the canary answered
+            log.warning("production failed in the shadow: %s", error)
+            self.account.count("deadline", batch.senders)
+            return
+        self.sink.compared(compare(self.production, self.candidate, batch.rows, reference, scores, seconds, self.slices))
+        self.account.count("compared", batch.senders)
+
+    def _reference(self, batch: ShadowBatch) -> Scores:
+        """Production's scores: as answered, or computed here where the canary answered."""
+        if not batch.canary.any():
+            return batch.scores
+        reference = batch.scores.copy()
+        due = self.clock() + self.limits.deadline
+        reference[batch.canary] = self.answer_as_production(batch.rows[batch.canary], due)
+        return reference
+
+    def _fail(self, observation: Observation) -> None:
+        self._set_breaker(failed(self.breaker, self.clock()))
+        if self.breaker.is_open:
+            log.warning("%s is paused: %s", self.candidate.tag, observation.detail)
+
+    def _set_breaker(self, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self.account.set_breaker_open(breaker.is_open)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCandidate:
+    """A candidate that could not be loaded, or does not fit production."""
+
+    account: Account
+
+    def offer(self, batch: ShadowBatch) -> None:
+        """Counts the rows; nobody answers them."""
+        self.account.count("candidate_error", batch.senders)
+
+
+@dataclass(slots=True)
+class ShadowReceiver:
+    """Spreads arriving rows over the candidates and finds the rows that never arrived."""
+
+    candidates: tuple[CandidateShadow | RefusedCandidate, ...]
+    _expected: dict[int, int] = field(default_factory=dict)
+
+    def running(self) -> list[CandidateShadow]:
+        """The candidates that want a thread."""
+        return [shadow for shadow in self.candidates if isinstance(shadow, CandidateShadow)]
+
+    def receive(self, sender: int, first: int, rows: int, batch: ShadowBatch | None) -> None:
+        """Takes one frame: ``rows`` of an edge worker that had handed over ``first`` before.
+
+        ``batch`` is None for a heartbeat, and for rows that could not be read.
+        """
+        missing = first - self._expected.get(sender, first)
+        for shadow in self.candidates:
+            if sender not in self._expected:
+                shadow.account.bury(sender, first)
+            elif missing > 0:
+                shadow.account.count("shadow_down", np.full(missing, sender, dtype=np.int16))
+            if batch is not None:
+                shadow.offer(batch)
+            elif rows:
+                shadow.account.count("candidate_error", np.full(rows, sender, dtype=np.int16))
+        self._expected[sender] = first + rows

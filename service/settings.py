@@ -1,0 +1,242 @@
+"""Configuration: one YAML file, ``UNDERSTUDY_*`` variables over it, checked before anything starts.
+
+The variable of a key is its path in capitals: ``shadow.sample_rate`` is
+``UNDERSTUDY_SHADOW_SAMPLE_RATE``; its value is read as YAML.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.errors import ConfigurationError
+
+PREFIX = "UNDERSTUDY_"
+DEFAULT_FILE = Path(__file__).with_name("default.yaml")
+OUTSIDE_THE_FILE = {"CONFIG", "HOME", "STORE_URL", "PROVIDERS", "ADMIN_TOKEN"}
+"""Variables that have no key in the file."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ServerSettings(_Section):
+    """Processes and threads."""
+
+    workers: int = Field(default=1, ge=1, le=32)
+    """Edge processes that answer requests."""
+    threads: int = Field(default=1, ge=1, le=256)
+    """Threads of one inference."""
+
+
+class LimitSettings(_Section):
+    """What one request, and all of them together, may take."""
+
+    max_rows: int = Field(default=10_000, ge=1)
+    max_body_bytes: int = Field(default=16 << 20, ge=1)
+    max_concurrency: int = Field(default=512, ge=1)
+    """Requests in work in one worker; more are answered 503 with Retry-After."""
+    deadline_ms: float = Field(default=2_000, gt=0)
+    canary_deadline_ms: float = Field(default=500, gt=0)
+    """After this the canary is given up and production answers the same request."""
+    inline_ms: float = Field(default=2, ge=0)
+    """Inferences expected to take longer run in a thread, so that others are answered meanwhile."""
+
+    @model_validator(mode="after")
+    def _production_has_time_left(self) -> Self:
+        if self.canary_deadline_ms >= self.deadline_ms:
+            raise ValueError("canary_deadline_ms must be below deadline_ms")
+        return self
+
+
+class BreakerSettings(_Section):
+    """When a failing model is paused, and for how long."""
+
+    failures: int = Field(default=5, ge=1)
+    pause_seconds: float = Field(default=5, gt=0)
+    longest_pause_seconds: float = Field(default=300, gt=0)
+
+
+class ShadowSettings(_Section):
+    """How much of the traffic candidates see, and how long they may take."""
+
+    sample_rate: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests that are mirrored."""
+    deadline_ms: float = Field(default=2_000, gt=0)
+    """How long a row may wait, and how long one run may take."""
+    queue_rows: int = Field(default=50_000, ge=1)
+    batch_rows: int = Field(default=512, ge=1)
+    flush_ms: float = Field(default=20, gt=0, le=1_000)
+    """How often the edge hands rows over."""
+    buffer_bytes: int = Field(default=16 << 20, ge=1 << 16)
+    """Memory of rows that wait in one edge worker for a busy shadow."""
+    idle_priority: bool = True
+    """Whether the shadow runs under SCHED_IDLE, so that it only gets CPU nobody else wants."""
+    socket: str | None = None
+    """Path of the Unix socket; default ``shadow.sock`` under UNDERSTUDY_HOME."""
+
+
+class RolloutSettings(_Section):
+    """The canary split; watched while the service runs."""
+
+    candidate: str | None = None
+    share_basis_points: int = Field(default=0, ge=0, le=10_000)
+    """Routing keys of 10,000 that the candidate answers."""
+    salt: str = Field(default="understudy", min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _share_has_a_candidate(self) -> Self:
+        if self.share_basis_points and self.candidate is None:
+            raise ValueError("share_basis_points needs a candidate")
+        return self
+
+
+class Settings(_Section):
+    """Everything that can be configured."""
+
+    production: str = Field(pattern=r"^[^:]+:[^:]+$")
+    """Tag of the production bundle, ``name:version``."""
+    candidates: tuple[str, ...] = Field(default=(), max_length=16, strict=False)
+    """Tags of the bundles to shadow."""
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    shadow: ShadowSettings = ShadowSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    rollout: RolloutSettings = RolloutSettings()
+
+    @model_validator(mode="after")
+    def _tags_fit(self) -> Self:
+        if len(set(self.candidates)) != len(self.candidates):
+            raise ValueError("candidates: a bundle is listed twice")
+        if self.production in self.candidates:
+            raise ValueError("candidates: production cannot shadow itself")
+        check_rollout(self.rollout, self.candidates)
+        return self
+
+
+class Environment(BaseModel):
+    """What comes from the environment alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: Path = DEFAULT_FILE
+    home: Path = Path(".understudy")
+    providers: tuple[str, ...] = ()
+    admin_token: str | None = None
+
+
+def check_rollout(rollout: RolloutSettings, candidates: tuple[str, ...]) -> None:
+    """Raises ``ValueError`` where the canary is not one of the candidates."""
+    if rollout.candidate is not None and rollout.candidate not in candidates:
+        listed = ", ".join(candidates) or "none"
+        raise ValueError(f"rollout.candidate: {rollout.candidate!r} is not among the candidates ({listed})")
+
+
+def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
+    """The variables that have no key in the file."""
+    providers = tuple(part.strip() for part in variables.get(PREFIX + "PROVIDERS", "").split(",") if part.strip())
+    return Environment(
+        config=Path(variables.get(PREFIX + "CONFIG") or DEFAULT_FILE),
+        home=Path(variables.get(PREFIX + "HOME") or ".understudy").absolute(),
+        providers=providers,
+        admin_token=variables.get(PREFIX + "ADMIN_TOKEN") or None,
+    )
+
+
+def read_settings(path: Path, variables: Mapping[str, str] = os.environ) -> Settings:
+    """The file at ``path`` with the variables over it.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a key is unknown, of the wrong type or
+            impossible; names the key and what was expected.
+    """
+    document = _read_overridden(path, variables)
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {_explain(error)}") from error
+
+
+def read_rollout(
+    path: Path, candidates: tuple[str, ...], variables: Mapping[str, str] = os.environ
+) -> RolloutSettings:
+    """The rollout section alone, for a service that runs with ``candidates``.
+
+    Raises:
+        ConfigurationError: as ``read_settings``, for this section.
+    """
+    section = _read_overridden(path, variables).get("rollout", {})
+    try:
+        rollout = RolloutSettings.model_validate(section)
+        check_rollout(rollout, candidates)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: rollout: {_explain(error)}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    return rollout
+
+
+def _read_overridden(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+    document = _read_yaml(path)
+    keys = _keys(Settings)
+    for name, text in variables.items():
+        if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in OUTSIDE_THE_FILE:
+            continue
+        if name not in keys:
+            raise ConfigurationError(f"variable {name} is not a setting; settings are keys of {DEFAULT_FILE.name}")
+        _put(document, keys[name], _scalar(name, text), name)
+    return document
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: expected keys and values, found {type(document).__name__}")
+    return document
+
+
+def _keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Variable name to key path, for every leaf."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for name, entry in model.model_fields.items():
+        path = (*above, name)
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
+            keys.update(_keys(entry.annotation, path))
+        else:
+            keys[PREFIX + "_".join(path).upper()] = path
+    return keys
+
+
+def _put(document: dict[str, Any], path: tuple[str, ...], value: Any, name: str) -> None:
+    for part in path[:-1]:
+        document = document.setdefault(part, {})
+        if not isinstance(document, dict):
+            raise ConfigurationError(f"variable {name}: {part!r} in the file is not a section")
+    document[path[-1]] = value
+
+
+def _scalar(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"variable {name}: cannot be read as YAML: {text!r}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        given = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
+        parts.append(f"{key + ': ' if key else ''}{item['msg']}{given}")
+    return "; ".join(parts)

@@ -1,0 +1,247 @@
+"""Builds one worker's edge."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+
+from service import __version__
+from service.adapters import bundles, process, prometheus
+from service.adapters.bundles import Loaded
+from service.adapters.ledger import SENDERS
+from service.adapters.mirror import Mirror
+from service.adapters.onnx import Watchdog, warm_up
+from service.domain.canary import Rollout
+from service.domain.observation import Arm
+from service.domain.projection import projection
+from service.domain.report import CandidateState, report
+from service.domain.schema import FeatureBatch, Scores
+from service.errors import UnderstudyError
+from service.http import pages
+from service.http.codec import Head
+from service.http.edge import Edge, EdgeLimits, Route
+from service.http.instances import InstanceReader
+from service.http.native import NativeCodec
+from service.http.problem import Problem
+from service.paths.predict import Canary, PredictPath, Serving
+from service.paths.rollout import RolloutPath
+from service.settings import Environment, Settings, read_rollout
+from service.wiring.shared import breaker_of, open_ledger, socket_path, status_path
+
+log = logging.getLogger("understudy")
+
+THREADS = 4
+"""Inferences of one model that may run beside the event loop at once."""
+TRIAL_ROWS = 256
+"""Batch size at which the cost per row is measured."""
+
+
+@dataclass(slots=True)
+class EdgeProcess:
+    """One worker's edge, and what has to run beside it."""
+
+    edge: Edge
+    metrics: prometheus.EdgeMetrics
+    mirror: Mirror | None
+    rollouts: RolloutPath | None
+    flush_seconds: float
+    _tasks: tuple[asyncio.Task[None], ...] = ()
+
+    async def start(self) -> None:
+        """Applies the rollout in force, then keeps flushing and watching."""
+        if self.rollouts is not None:
+            await self.rollouts.look()
+            self._tasks += (asyncio.create_task(self.rollouts.watch(), name="rollout"),)
+        self._tasks += (asyncio.create_task(self._flush(), name="flush"),)
+
+    async def predict(self, document: dict[str, Any]) -> dict[str, Any]:
+        """One request that did not come over HTTP, on the same path; raises ``Problem``."""
+        path, codec = self.edge.path, self.edge.routes["/predict"].predict
+        if path is None or codec is None:
+            raise Problem(503, f"not ready: {self.edge.unfit}")
+        question = codec.decode(orjson.dumps(document), Head({}, None, time.monotonic()))
+        answer = await path.answer(question)
+        path.settle(question, answer)
+        found: dict[str, Any] = orjson.loads(codec.encode(answer, question).body)
+        return found
+
+    async def stop(self) -> None:
+        """Counts and hands over what is left."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.metrics.flush()
+        if self.mirror is not None:
+            self.mirror.close()
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(self.flush_seconds)
+            try:
+                if self.mirror is not None:
+                    self.mirror.flush()
+                self.metrics.flush()
+            except Exception:  # off the path: counted rows wait for the next turn
+                log.exception("flush failed")
+
+
+class EdgeBuilder:
+    """Builds one worker's edge."""
+
+    def __init__(self, settings: Settings, environment: Environment, worker: int) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._worker = worker % SENDERS
+        environment.home.mkdir(parents=True, exist_ok=True)
+        prometheus.write_as(f"edge{self._worker}")
+        self._registry = prometheus.new_registry()
+        self._watchdog = Watchdog()
+        self._ledger = open_ledger(settings, environment)
+
+    def build(self) -> EdgeProcess:
+        """The edge; one whose production bundle is unfit answers 503 and says why."""
+        settings = self._settings
+        try:
+            loaded = self._load(settings.production)
+        except UnderstudyError as error:
+            log.error("production is unfit: %s", error)
+            return self._unfit(str(error))
+        spec = loaded.bundle.spec
+        metrics = prometheus.EdgeMetrics(self._registry, spec.name, spec.version, __version__)
+        mirror = self._mirror()
+        path = PredictPath(
+            self._serving(loaded, "production", metrics),
+            mirror,
+            deadline=settings.limits.deadline_ms / 1000,
+            canary_deadline=settings.limits.canary_deadline_ms / 1000,
+            fell_back=metrics.fell_back,
+        )
+        rollouts = RolloutPath(
+            path,
+            read=self._read_rollout,
+            fingerprint=self._fingerprint,
+            load=partial(self._canary, loaded, metrics),
+            publish=metrics.share,
+        )
+        page = prometheus.Page(self._registry, self._ledger)
+        routes = self._routes(loaded, metrics, page, rollouts)
+        edge = Edge(path, None, routes, self._limits(), metrics.responded, self._environment.admin_token)
+        process.settle_memory()
+        return EdgeProcess(edge, metrics, mirror, rollouts, settings.shadow.flush_ms / 1000)
+
+    def _load(self, tag: str) -> Loaded:
+        return bundles.load(tag, providers=self._environment.providers, threads=self._settings.server.threads)
+
+    def _serving(self, loaded: Loaded, arm: Arm, metrics: prometheus.EdgeMetrics) -> Serving:
+        infer = partial(self._watchdog.predict, loaded.model)
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"infer-{arm}")
+
+        async def infer_in_thread(rows: FeatureBatch, due: float) -> Scores:
+            return await asyncio.get_running_loop().run_in_executor(pool, infer, rows, due)
+
+        one = warm_up(loaded.model, bundles.sample_rows(loaded.bundle, 1))
+        many = warm_up(loaded.model, bundles.sample_rows(loaded.bundle, TRIAL_ROWS))
+        per_row = max((many - one) / (TRIAL_ROWS - 1), 1e-9)
+        inline_rows = int((self._settings.limits.inline_ms / 1000 - one) / per_row)
+        spec = loaded.bundle.spec
+        return Serving(spec, infer, infer_in_thread, max(inline_rows, 0), metrics.arm(spec, arm))
+
+    def _canary(self, production: Loaded, metrics: prometheus.EdgeMetrics, tag: str) -> Canary:
+        loaded = self._load(tag)
+        project = projection(production.bundle.spec, loaded.bundle.spec)
+        return Canary(self._serving(loaded, "canary", metrics), project, breaker_of(self._settings))
+
+    def _mirror(self) -> Mirror | None:
+        if self._ledger is None:
+            return None
+        shadow = self._settings.shadow
+        return Mirror(
+            socket_path(self._settings, self._environment),
+            self._ledger,
+            self._worker,
+            sample_rate=shadow.sample_rate,
+            room_bytes=shadow.buffer_bytes,
+        )
+
+    def _read_rollout(self) -> Rollout:
+        section = read_rollout(self._environment.config, self._settings.candidates)
+        return Rollout(section.candidate, section.share_basis_points, section.salt)
+
+    def _fingerprint(self) -> object:
+        try:
+            found = self._environment.config.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _limits(self) -> EdgeLimits:
+        limits = self._settings.limits
+        return EdgeLimits(limits.max_body_bytes, limits.max_concurrency, limits.deadline_ms / 1000)
+
+    def _routes(
+        self,
+        loaded: Loaded,
+        metrics: prometheus.EdgeMetrics,
+        page: prometheus.Page,
+        rollouts: RolloutPath,
+    ) -> dict[str, Route]:
+        reader = InstanceReader(loaded.bundle.spec.schema, self._settings.limits.max_rows, metrics.violated)
+        models = partial(self._describe_models, loaded)
+        found = (
+            Route("/predict", predict=NativeCodec(reader)),
+            Route("/models", {"GET": pages.json_page(models)}),
+            Route("/rollout", {"GET": pages.json_page(rollouts.describe)}),
+            Route("/shadow/report", {"GET": pages.json_page(partial(self._report, page))}),
+            *_health(None, page.text),
+        )
+        return {route.template: route for route in found}
+
+    def _describe_models(self, production: Loaded) -> dict[str, Any]:
+        shadow = self._shadow_status()
+        loading = {"state": "loading", "reason": "the shadow has not loaded it yet"}
+        found = [shadow.get(tag) or bundles.refused(tag, "") | loading for tag in self._settings.candidates]
+        return {"production": production.describe(), "candidates": found}
+
+    def _shadow_status(self) -> dict[str, Any]:
+        status: dict[str, Any] | None = process.read_status(status_path(self._environment))
+        return status or {}
+
+    def _report(self, page: prometheus.Page) -> dict[str, Any]:
+        shadow, ledger = self._shadow_status(), self._ledger
+        states = tuple(
+            CandidateState(
+                tag,
+                shadow.get(tag, {}).get("reason"),
+                ledger is not None and ledger.breaker_open(index),
+                ledger.in_flight(index) if ledger is not None else 0,
+            )
+            for index, tag in enumerate(self._settings.candidates)
+        )
+        return report(page.samples(), self._settings.production, states)
+
+    def _unfit(self, reason: str) -> EdgeProcess:
+        name, _, version = self._settings.production.partition(":")
+        metrics = prometheus.EdgeMetrics(self._registry, name, version, __version__)
+        page = prometheus.Page(self._registry, self._ledger)
+        routes = {route.template: route for route in _health(reason, page.text)}
+        edge = Edge(None, reason, routes, self._limits(), metrics.responded, None)
+        return EdgeProcess(edge, metrics, None, None, 1.0)
+
+
+def _health(unfit: str | None, metrics: Callable[[], bytes]) -> tuple[Route, ...]:
+    return (
+        Route("/livez", {"GET": pages.alive()}),
+        Route("/healthz", {"GET": pages.alive()}),
+        Route("/readyz", {"GET": pages.ready(unfit)}),
+        Route("/metrics", {"GET": pages.metrics(metrics)}),
+    )

@@ -1,0 +1,197 @@
+"""Builds the shadow: a socket, a receiver, and one thread for each candidate."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.adapters import bundles, frames, process, prometheus, sockets
+from service.adapters.bundles import Loaded
+from service.adapters.ledger import Ledger, Side
+from service.adapters.onnx import Watchdog
+from service.domain.comparison import Comparison
+from service.domain.disagreement.gap import gap_buckets
+from service.domain.observation import Outcome, ShadowBatch
+from service.domain.projection import projection
+from service.errors import UnderstudyError
+from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
+from service.settings import Environment, Settings
+from service.wiring.shared import breaker_of, open_ledger, socket_path, status_path
+
+log = logging.getLogger("understudy.shadow")
+
+RECEIVE_BYTES = 8 << 20
+"""Larger than any datagram that a socket takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAccount:
+    """One candidate's page in the ledger."""
+
+    ledger: Ledger
+    candidate: int
+
+    def count(self, outcome: Outcome, senders: NDArray[np.int16]) -> None:
+        """One row for each entry of ``senders``."""
+        self.ledger.count_by_sender(self.candidate, outcome, senders)
+
+    def bury(self, sender: int, handed: int) -> None:
+        """What a dead shadow held: rows up to ``handed`` without an outcome."""
+        lost = handed - self.ledger.accounted(sender, self.candidate)
+        if lost > 0:
+            self.ledger.count(Side.SHADOW, sender, self.candidate, "shadow_down", lost)
+
+    def set_running(self, running: bool) -> None:
+        self.ledger.set_running(self.candidate, running)
+
+    def set_breaker_open(self, is_open: bool) -> None:
+        self.ledger.set_breaker_open(self.candidate, is_open)
+
+    def crashes(self) -> int:
+        """Times in a row that the shadow died in this candidate's run, the last time included."""
+        if self.ledger.running(self.candidate):
+            self.ledger.set_running(self.candidate, False)
+            self.ledger.set_crashes(self.candidate, self.ledger.crashes(self.candidate) + 1)
+        return self.ledger.crashes(self.candidate)
+
+    def clear_crashes(self) -> None:
+        self.ledger.set_crashes(self.candidate, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSink:
+    """One candidate's counters."""
+
+    metrics: prometheus.ShadowMetrics
+    candidate: str
+
+    def compared(self, comparison: Comparison) -> None:
+        self.metrics.compared(self.candidate, comparison)
+
+
+@dataclass(slots=True)
+class ShadowProcess:
+    """The running shadow."""
+
+    receiver: ShadowReceiver
+    socket: socket.socket
+    read: Callable[[memoryview, float], tuple[int, int, int, ShadowBatch | None]]
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Starts the threads; they inherit this process's priority."""
+        work = [("receive", self._receive)]
+        work += [(f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow)) for shadow in self.receiver.running()]
+        for name, target in work:
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, patience: float = 5.0) -> None:
+        """Works off what is queued, for ``patience`` seconds at most."""
+        self._stopping.set()
+        due = time.monotonic() + patience
+        for thread in self._threads:
+            thread.join(max(0.0, due - time.monotonic()))
+        self.socket.close()
+
+    def _receive(self) -> None:
+        buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self.socket.settimeout(0.2)
+        while not self._stopping.is_set():
+            try:
+                size = self.socket.recv_into(buffer)
+            except TimeoutError:
+                continue
+            try:
+                sender, first, rows, batch = self.read(buffer[:size], time.monotonic())
+            except ValueError as error:  # not one of ours; its rows are found missing by the next frame
+                log.error("datagram of %d bytes cannot be read: %s", size, error)
+                continue
+            self.receiver.receive(sender, first, rows, batch)
+
+    def _follow(self, shadow: CandidateShadow) -> None:
+        while not self._stopping.is_set() or shadow.waiting():
+            try:
+                shadow.run_once()
+            except Exception:  # a bug of ours must not end the candidate's thread
+                log.exception("shadow of %s", shadow.candidate.tag)
+
+
+class ShadowBuilder:
+    """Builds the shadow of one server."""
+
+    def __init__(self, settings: Settings, environment: Environment) -> None:
+        self._settings = settings
+        self._environment = environment
+        if settings.shadow.idle_priority and not process.yield_the_cpu():
+            log.warning("the kernel refuses SCHED_IDLE; the shadow competes for CPU like any process")
+        environment.home.mkdir(parents=True, exist_ok=True)
+        prometheus.write_as("shadow")
+        self._registry = prometheus.new_registry()
+        self._watchdog = Watchdog()
+
+    def build(self) -> ShadowProcess:
+        """The shadow; a candidate that is unfit is refused, the others run.
+
+        Raises:
+            UnderstudyError: production itself cannot be loaded, so there is nothing to compare with.
+        """
+        ledger = open_ledger(self._settings, self._environment)
+        assert ledger is not None, "the shadow is only started with candidates"
+        production = self._load(self._settings.production)
+        spec = production.bundle.spec
+        spread = bundles.spread_of(production.bundle) if spec.task == "regression" else 1.0
+        metrics = prometheus.ShadowMetrics(self._registry, gap_buckets(bool(spec.classes), spread))
+        shadows: list[CandidateShadow | RefusedCandidate] = []
+        status: dict[str, Any] = {}
+        for index, tag in enumerate(self._settings.candidates):
+            account = LedgerAccount(ledger, index)
+            try:
+                candidate = self._load(tag)
+                shadows.append(self._shadow(production, candidate, account, MetricsSink(metrics, tag)))
+                status[tag] = candidate.describe()
+            except UnderstudyError as error:
+                log.error("%s is not shadowed: %s", tag, error)
+                shadows.append(RefusedCandidate(account))
+                status[tag] = bundles.refused(tag, str(error))
+        process.write_status(status_path(self._environment), status)
+        opened = sockets.receiver(socket_path(self._settings, self._environment))
+        process.settle_memory()
+
+        def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:
+            frame = frames.decode(datagram)
+            rows = sum(entry.rows for entry in frame.entries)
+            return frame.sender, frame.first, rows, frames.batch_of(frame, spec, received) if rows else None
+
+        return ShadowProcess(ShadowReceiver(tuple(shadows)), opened, read)
+
+    def _load(self, tag: str) -> Loaded:
+        return bundles.load(tag, providers=self._environment.providers, threads=self._settings.server.threads)
+
+    def _shadow(
+        self, production: Loaded, candidate: Loaded, account: LedgerAccount, sink: MetricsSink
+    ) -> CandidateShadow:
+        limits = self._settings.shadow
+        return CandidateShadow(
+            production=production.bundle.spec,
+            candidate=candidate.bundle.spec,
+            project=projection(production.bundle.spec, candidate.bundle.spec),
+            infer=partial(self._watchdog.predict, candidate.model),
+            answer_as_production=partial(self._watchdog.predict, production.model),
+            slices=bundles.slices_of(production.bundle),
+            account=account,
+            sink=sink,
+            limits=ShadowLimits(limits.deadline_ms / 1000, limits.queue_rows, limits.batch_rows),
+            breaker=breaker_of(self._settings),
+        )

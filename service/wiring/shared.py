@@ -1,0 +1,38 @@
+"""What the edge and the shadow have to agree on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from service.adapters.ledger import Ledger
+from service.domain.breaker import Breaker
+from service.settings import Environment, Settings
+
+
+def shared_directory(environment: Environment) -> Path:
+    """Where the processes of one server meet: emptied at every start by BentoML."""
+    return Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", environment.home))
+
+
+def socket_path(settings: Settings, environment: Environment) -> Path:
+    """The shadow's socket."""
+    return Path(settings.shadow.socket) if settings.shadow.socket else environment.home / "shadow.sock"
+
+
+def status_path(environment: Environment) -> Path:
+    """Where the shadow says what it shadows."""
+    return shared_directory(environment) / "shadow.json"
+
+
+def open_ledger(settings: Settings, environment: Environment) -> Ledger | None:
+    """The ledger of this server, or None without candidates."""
+    if not settings.candidates:
+        return None
+    return Ledger(shared_directory(environment) / "ledger.bin", settings.candidates)
+
+
+def breaker_of(settings: Settings) -> Breaker:
+    """A closed breaker as configured."""
+    rules = settings.breaker
+    return Breaker(rules.failures, rules.pause_seconds, rules.longest_pause_seconds)

@@ -1,0 +1,45 @@
+"""A private model store for the whole run, set before anything imports BentoML, which reads it once."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOME = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ.update(BENTOML_HOME=str(HOME), BENTOML_DO_NOT_TRACK="true")
+
+with warnings.catch_warnings():  # BentoML's own imports use what others have deprecated
+    warnings.simplefilter("ignore")
+    importlib.import_module("bentoml.models")
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
+
+@pytest.fixture(scope="session")
+def demo_home() -> Path:
+    """A BENTOML_HOME with every demo bundle, built once per run the way a user builds them."""
+    subprocess.run([sys.executable, "-m", "models", "demo", "--all"], cwd=ROOT, check=True, timeout=110)
+    return HOME
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(demo_home: Path) -> Callable[[str], Bundle]:
+    """The demo bundle of a tag, for example ``demo_bundle("credit:gbm-1")``."""
+    from models import store
+    from models.bundle import open_bundle
+
+    return lambda tag: open_bundle(store.locate(tag))

@@ -1,0 +1,223 @@
+"""The command line: what a person types, what they see, and one line for each mistake."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import store
+from models.bundle import open_bundle
+from models.canonical import output_names
+from models.cli import main
+from models.manifest import Manifest, write_manifest
+from tests.models.graphs import HOMES, Tiny, tiny
+
+
+class Case:
+    """The files a person would have, and the command that packages them."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder = folder
+        self.small = tiny(kind)
+        self.manifest: Manifest = self.small.manifest.model_copy(
+            update={"version": f"v{uuid.uuid4().hex[:8]}"}
+        )
+        self.tag = self.manifest.spec.tag
+        (folder / "model.onnx").write_bytes(self.small.graph)
+        write_manifest(self.manifest, folder / "spec.yaml")
+        material = self.small.material
+        write_rows(folder / "golden.csv", self.small, material.golden, material.outputs)
+        write_rows(folder / "data.csv", self.small, material.reference)
+        write_rows(folder / "calibration.csv", self.small, material.calibration)
+
+    def package(self, *more: str) -> int:
+        names = {"model": "model.onnx", "manifest": "spec.yaml", "data": "data.csv", "golden": "golden.csv"}
+        files = [word for name, file in names.items() for word in (f"--{name}", str(self.folder / file))]
+        return main(["package", *files, "--target", "outcome", *more])
+
+    def calibration(self) -> tuple[str, str]:
+        return "--calibration", str(self.folder / "calibration.csv")
+
+
+def write_rows(path: Path, small: Tiny, rows: np.ndarray, outputs: np.ndarray | None = None) -> None:
+    """Rows as raw cells, with their outputs or their outcome."""
+    spec = small.manifest.spec
+    names = spec.schema.names() or tuple(f"pixel:{index}" for index in range(rows.shape[1]))
+    extra = ["outcome"] if outputs is None else list(output_names(spec))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, *extra])
+        for index, row in enumerate(rows):
+            writer.writerow([*_cells(names, row), *_tail(small, row, outputs, index)])
+
+
+def _cells(names: Iterable[str], row: np.ndarray) -> list[str]:
+    cells = []
+    for name, value in zip(names, row, strict=True):
+        if np.isnan(value):
+            cells.append("")
+        elif name == "home":
+            cells.append(HOMES[int(value)])
+        else:
+            cells.append(f"{value:g}" if name == "age" else repr(float(value)))
+    return cells
+
+
+def _tail(small: Tiny, row: np.ndarray, outputs: np.ndarray | None, index: int) -> list[str]:
+    if outputs is not None:
+        return [repr(float(value)) for value in outputs[index]]
+    answer = small.trained(row[None])[0]
+    classes = small.manifest.classes
+    return [classes[int(answer.argmax())] if classes else repr(float(answer[0]))]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path, "tensor")
+
+
+@pytest.mark.parametrize("kind", ["tensor", "columns", "image", "regression", "positive"])
+def test_package_makes_a_bundle_of_files_of_every_layout(tmp_path: Path, kind: str) -> None:
+    case = Case(tmp_path, kind)
+    assert case.package(*case.calibration()) == 0
+    bundle = open_bundle(store.locate(case.tag))
+    np.testing.assert_array_equal(bundle.background(), case.small.material.reference)
+    np.testing.assert_array_equal(bundle.golden()[0], case.small.material.golden)
+    np.testing.assert_array_equal(bundle.calibration()[0], case.small.material.calibration)
+    np.testing.assert_array_equal(bundle.golden()[1], case.small.material.outputs)
+
+
+def test_without_calibration_rows_a_stated_share_is_set_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(tmp_path, "tensor")
+    many = np.tile(case.small.material.reference, (5, 1)) + np.arange(200)[:, None] * [[1, 0, 0]]
+    write_rows(tmp_path / "data.csv", case.small, many.astype(np.float32))
+    assert case.package() == 0
+    assert "40 of the 200 rows of data.csv (20%, seed 0)" in capsys.readouterr().out
+    bundle = open_bundle(store.locate(case.tag))
+    aside, kept = bundle.calibration()[0], bundle.background()
+    assert (len(aside), len(kept)) == (40, 160)
+    assert not set(map(bytes, aside)) & set(map(bytes, kept))
+
+
+def test_package_says_what_no_golden_row_shows(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    material = case.small.material
+    write_rows(case.folder / "golden.csv", case.small, material.golden[:1], material.outputs[:1])
+    assert case.package(*case.calibration()) == 0
+    assert "no golden row shows home missing, home=" in capsys.readouterr().out
+
+
+def test_package_refuses_a_model_that_differs_from_training(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = case.small.material.outputs.copy()
+    outputs[4, 1] -= 0.25
+    write_rows(case.folder / "golden.csv", case.small, case.small.material.golden, outputs)
+    assert case.package(*case.calibration()) == 2
+    shown = capsys.readouterr().err
+    assert "row 4, output 'p:good'" in shown
+    assert "difference 0.25" in shown
+    assert not store.exists(case.tag)
+
+
+def test_package_replaces_a_bundle_only_by_force(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    assert case.package(*case.calibration()) == 0
+    assert case.package(*case.calibration()) == 2
+    assert "--force" in capsys.readouterr().err
+    assert case.package(*case.calibration(), "--force") == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "complaint"),
+    [
+        ("data.csv", "rent", "castle", "home: 'castle' is not one of its categories"),
+        ("data.csv", "outcome", "result", "target column 'outcome' is not in the data"),
+        ("golden.csv", "p:good", "good", "column 'p:good' is not in the data"),
+        ("spec.yaml", "binary", "ternary", "task: "),
+        ("model.onnx", None, "nonsense", "cannot load"),
+        ("golden.csv", None, "", "no rows"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_that_names_it(
+    case: Case, capsys: pytest.CaptureFixture[str], file: str, old: str | None, new: str, complaint: str
+) -> None:
+    path = case.folder / file
+    path.write_text(new if old is None else path.read_text().replace(old, new))
+    assert case.package(*case.calibration()) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert shown.count("\n") == 1
+    assert file in shown
+    assert complaint in shown
+    assert not store.exists(case.tag)
+
+
+def test_inspect_shows_what_is_inside_and_checks_parity_again(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert case.package(*case.calibration()) == 0
+    capsys.readouterr()
+    assert main(["inspect", case.tag]) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        case.tag,
+        "owner, rent, parents",
+        "may be missing",
+        "p:bad, p:good",
+        "renters",
+        "parity     passed",
+    ):
+        assert part in shown
+    for name, digest in open_bundle(store.locate(case.tag)).manifest.digests.items():
+        assert f"{(store.locate(case.tag) / name).stat().st_size:,} bytes  {digest}" in shown
+
+
+def test_inspect_of_a_damaged_bundle_names_the_file(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    assert case.package(*case.calibration()) == 0
+    (store.locate(case.tag) / "golden.npz").write_bytes(b"")
+    assert main(["inspect", case.tag]) == 2
+    assert "golden.npz was altered" in capsys.readouterr().err
+
+
+def test_list_shows_every_bundle_and_says_which_cannot_be_used(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert case.package(*case.calibration()) == 0
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    assert f"{case.tag}  binary" in capsys.readouterr().out
+    (store.locate(case.tag) / "golden.npz").write_bytes(b"")
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{case.tag}  cannot be used: " in shown
+    assert "golden.npz was altered" in shown
+
+
+def test_as_a_program_it_exits_with_its_code_and_no_traceback(tmp_path: Path) -> None:
+    def models(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "models", *words],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "BENTOML_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    listed = models("list")
+    assert listed.returncode == 0
+    assert "no bundles yet" in listed.stdout
+    absent = models("inspect", "credit:gbm-1")
+    assert absent.returncode == 2
+    assert absent.stderr.startswith("error: credit:gbm-1 is not in the model store")
+    assert "Traceback" not in absent.stderr

@@ -1,0 +1,103 @@
+"""The manifest: what people write is read as meant, and a mistake is named where it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from models.manifest import Manifest, Training, read_manifest, write_manifest
+from service.errors import BundleError
+from tests.models.graphs import Tiny
+
+GOOD: dict[str, Any] = {
+    "name": "credit",
+    "version": "v1",
+    "task": "binary",
+    "features": [
+        {"name": "Age", "type": "float"},
+        {"name": "Records", "type": "string", "categories": ["no", "yes"]},
+    ],
+    "input": {"layout": "tensor", "name": "input"},
+    "output": {"name": "probabilities", "kind": "probabilities"},
+    "classes": ["bad", "good"],
+}
+
+
+def _read(tmp_path: Path, document: object) -> Manifest:
+    path = tmp_path / "manifest.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return read_manifest(path)
+
+
+def test_reads_back_what_was_written(any_tiny: Tiny, tmp_path: Path) -> None:
+    training = Training(author="me", at="2024-05-01T10:00:00Z", metrics={"auc": 0.8}, rows=0)
+    manifest = any_tiny.manifest.model_copy(update={"training": training})
+    write_manifest(manifest, tmp_path / "manifest.yaml")
+    assert read_manifest(tmp_path / "manifest.yaml") == manifest
+
+
+def test_yes_and_no_are_words_as_people_mean_them(tmp_path: Path) -> None:
+    text = yaml.safe_dump(GOOD).replace("'no'", "no").replace("'yes'", "yes")
+    assert "- no\n" in text
+    (tmp_path / "manifest.yaml").write_text(text)
+    assert read_manifest(tmp_path / "manifest.yaml").features[1].categories == ("no", "yes")
+
+
+def test_spec_and_binding_say_the_same_as_the_file(tmp_path: Path) -> None:
+    manifest = _read(tmp_path, GOOD)
+    assert manifest.spec.tag == "credit:v1"
+    assert manifest.spec.schema.names() == ("Age", "Records")
+    assert manifest.binding.inputs == ("input",)
+    columns = {**GOOD, "input": {"layout": "columns"}}
+    assert _read(tmp_path, columns).binding.inputs == ("Age", "Records")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"name": "Credit"}, "name: String should match"),
+        ({"task": "ranking"}, "task: "),
+        ({"classes": ["good"]}, "a binary model has exactly 2 classes, found 1"),
+        ({"task": "multiclass"}, "a multiclass model has 3 or more classes"),
+        ({"task": "regression", "classes": []}, "'value' goes with task regression"),
+        ({"output": {"name": "y", "kind": "value"}}, "'value' goes with task regression"),
+        ({"features": [{"name": "a", "type": "float"}] * 2}, "a name is listed twice"),
+        ({"features": []}, "has named features"),
+        ({"features": [{"name": "a", "type": "string"}]}, "'a': categories go with type string"),
+        (
+            {"features": [{"name": "a", "type": "float", "categories": ["x"]}]},
+            "categories go with type string",
+        ),
+        ({"features": [{"name": "a", "type": "string", "categories": ["x", "x"]}]}, "listed twice"),
+        ({"features": [{"name": "a", "type": "string", "categories": [""]}]}, "stands for missing"),
+        ({"features": [{"name": "a", "type": "int64", "missing": "allow"}]}, "int64 has no missing value"),
+        ({"input": {"layout": "columns", "name": "x"}}, "required for tensor and image, not for columns"),
+        ({"input": {"layout": "image", "name": "x", "shape": [1, 8, 8]}}, "no named features"),
+        ({"slices": [{"name": "s", "column": "Height", "value": 1}]}, "unknown column 'Height'"),
+        ({"slices": [{"name": "s", "column": "Records", "value": "maybe"}]}, "'maybe' is no category"),
+        ({"slices": [{"name": "s", "column": "Age", "value": "old"}]}, "'Age' is a number"),
+        ({"slices": [{"name": "s", "column": "Age", "value": 1}] * 2}, "slices: a name is listed twice"),
+        ({"slices": [{"name": f"{n}", "column": "Age", "value": n} for n in range(21)]}, "slices: "),
+        ({"threshold": 1.0}, "threshold: "),
+        ({"parity": {"absolute": -1}}, "parity.absolute: "),
+        ({"format": 2}, "format: "),
+    ],
+)
+def test_refuses_a_mistake_and_says_where(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(BundleError) as refusal:
+        _read(tmp_path, {**GOOD, **change})
+    assert complaint in str(refusal.value)
+    assert "manifest.yaml" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[1, 2]", b"a: b: c", b"\xff", b"!!python/object/new:os.system [ls]"]
+)
+def test_refuses_what_is_not_a_manifest(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.yaml").write_bytes(content)
+    with pytest.raises(BundleError, match=r"manifest\.yaml"):
+        read_manifest(tmp_path / "manifest.yaml")
