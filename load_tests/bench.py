@@ -79,7 +79,7 @@ class Scenario:
         for contestant, questions in self.entrants:
             found = contestants.measure(contestant, questions, plan.seconds, plan.warm_up, core)
             self.measured.setdefault(contestant.name, []).append(found)
-            _say(f"  {self.name}: {contestant.name} {found.summary.per_second:,.0f} req/s")
+            _say(f"  {self.name}: {contestant.name} {found}")
         if self.raw is not None:
             rate = contestants.raw_rows_per_second(self.raw, self.rows, plan.seconds, core)
             self.raw_rates.append(rate / self.rows)
@@ -136,17 +136,20 @@ HEADER = ("scenario", "contestant", "req/s", "rows/s", "p50 ms", "p99 ms", "CPU 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m load_tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about 2 minutes, and less certain")
+    parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--peers-python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
-    parser.add_argument("--home", type=Path, default=ROOT / ".load-tests", help="where the bundles are kept")
+    parser.add_argument("--home", type=Path, default=bundles.HOME, help="where the bundles are kept")
     parser.add_argument("--results", type=Path, default=report.RESULTS)
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL
     server_core, own_core = choose_cores()
     os.sched_setaffinity(0, {own_core})
+    options.home = options.home.resolve()
     bundles.build(options.home)
     with ExitStack() as stack:
         ceiling = _ceiling(server_core)
-        scenarios = _scenarios(stack, options.home, options.peers_python, server_core)
+        every = _scenarios(stack, options.home, options.peers_python, server_core)
+        scenarios = [scenario for scenario in every if options.only in scenario.name]
         for number in range(plan.repetitions):
             _say(f"repetition {number + 1} of {plan.repetitions}")
             for scenario in scenarios:

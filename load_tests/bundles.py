@@ -8,7 +8,9 @@ that never ends once it meets the mark that the isolation run puts into its rows
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,8 @@ from onnx import TensorProto, helper
 from load_tests.server import ROOT
 
 PRODUCTION, SIBLING, SLOW, HANGING = (f"bench:gbm200-{version}" for version in ("1", "2", "slow", "hang"))
+HOME = ROOT / ".understudy" / "load-tests"
+"""Where the bundles are kept between runs."""
 TREES, SLOWDOWN = 200, 32
 MARK = 1.0
 """In the last feature (at most 0.21 in the data) this makes the hanging model hang."""
@@ -56,18 +60,27 @@ def load_data() -> Data:
 
 
 def build(home: Path) -> None:
-    """Fills the model store under ``home`` unless that was done before; takes about half a minute.
+    """Fills the model store under ``home`` unless this code has done so before; takes about half a minute.
 
     Raises ``subprocess.CalledProcessError`` when a bundle cannot be made; its output says why.
     """
-    done = home / "complete"
-    if done.exists():
+    made_by, code = home / "made-by", _code_digest()
+    if made_by.exists() and made_by.read_text(encoding="ascii") == code:
         return
-    home.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
     env = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
     for command in (["-m", "models", "demo"], ["-m", "load_tests.bundles"]):
         subprocess.run([sys.executable, *command], cwd=ROOT, env=env, check=True)
-    done.touch()
+    made_by.write_text(code, encoding="ascii")
+
+
+def _code_digest() -> str:
+    """Of everything that decides what is inside a bundle."""
+    digest = hashlib.sha256()
+    for path in sorted([*(ROOT / "models").rglob("*.py"), Path(__file__)]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def locate(home: Path, tag: str) -> Path:

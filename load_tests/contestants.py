@@ -50,6 +50,10 @@ class Measurement:
     foreign_share: float
     """Share of the server's core that others used meanwhile: above a few percent, do not trust the run."""
 
+    def __str__(self) -> str:
+        rate, cpu = self.summary.per_second, self.cpu_microseconds
+        return f"{rate:,.0f} req/s, {cpu:.0f} µs CPU each, others on the core {self.foreign_share:.0%}"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "contestant": self.contestant,

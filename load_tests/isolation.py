@@ -30,7 +30,7 @@ from load_tests.machine import choose_cores, core_busy_seconds, describe
 from load_tests.pacing import Schedule
 from load_tests.payloads import Native, check_answer, reference
 from load_tests.report import Finding
-from load_tests.server import ROOT, Server, running_server
+from load_tests.server import Server, running_server
 
 LOAD = 0.6
 """Share of the edge's maximum."""
@@ -104,13 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="2 repetitions of 4 s")
     parser.add_argument("--repetitions", type=int, default=None)
     parser.add_argument("--seconds", type=float, default=None)
-    parser.add_argument("--home", type=Path, default=ROOT / ".load-tests", help="where the bundles are kept")
+    parser.add_argument("--home", type=Path, default=bundles.HOME, help="where the bundles are kept")
     parser.add_argument("--results", type=Path, default=report.RESULTS)
     options = parser.parse_args(arguments)
     repetitions = options.repetitions or (2 if options.quick else 3)
     seconds = options.seconds or (4.0 if options.quick else 15.0)
     server_core, own_core = choose_cores()
     os.sched_setaffinity(0, {own_core})
+    options.home = options.home.resolve()
     bundles.build(options.home)
     slowness = _slowness(options.home)
     questions = _questions(options.home)

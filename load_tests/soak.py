@@ -26,7 +26,7 @@ from load_tests.machine import choose_cores, describe
 from load_tests.pacing import Schedule
 from load_tests.payloads import Native
 from load_tests.report import Finding
-from load_tests.server import ROOT, Server, running_server
+from load_tests.server import Server, running_server
 from load_tests.stats import Summary
 from load_tests.wire import Request
 
@@ -109,9 +109,10 @@ class Sampler:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m load_tests.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--home", type=Path, default=ROOT / ".load-tests", help="where the bundles are kept")
+    parser.add_argument("--home", type=Path, default=bundles.HOME, help="where the bundles are kept")
     parser.add_argument("--results", type=Path, default=report.RESULTS)
     options = parser.parse_args(arguments)
+    options.home = options.home.resolve()
     bundles.build(options.home)
     starts = _start_times(options.home)
     server_core, own_core = choose_cores()

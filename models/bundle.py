@@ -66,7 +66,7 @@ class Bundle:
     def digest(self) -> str:
         """``sha256:<hex>`` over all parts: two bundles with the same digest serve the same."""
         lines = "".join(f"{name} {self.manifest.digests[name]}\n" for name in sorted(self.manifest.digests))
-        return _sha256(lines.encode())
+        return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
     def golden(self) -> tuple[FeatureBatch, NDArray[np.float64]]:
         """Canonical inputs [rows, width] and the training framework's outputs [rows, outputs]."""
@@ -143,11 +143,8 @@ def open_bundle(directory: Path) -> Bundle:
 
 def file_digest(path: Path) -> str:
     """``sha256:<hex>`` of a file's bytes."""
-    return _sha256(path.read_bytes())
-
-
-def _sha256(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _part_names(directory: Path) -> Iterable[str]:

@@ -1,8 +1,8 @@
 """What training looked like, one variable at a time: bins, how many rows fell into each, and the range.
 
-Numeric bins are cut between distinct values, near the deciles, so no value of the reference lies on
-an edge. A value x belongs to bin ``searchsorted(edges, x, side="right")``: bin 0 is everything below
-the first edge, the last bin everything from the last edge on. A missing value is in no bin.
+Numeric bins are cut halfway between distinct values, near the deciles, so that rounding moves no value of
+the reference across an edge. A value x belongs to bin ``searchsorted(edges, x, side="right")``: bin 0 is
+everything below the first edge, the last bin everything from the last edge on. A missing value is in no bin.
 """
 
 from __future__ import annotations
@@ -111,7 +111,10 @@ def cut_points(values: NDArray[np.floating], bins: int = BINS) -> tuple[float, .
         share = np.cumsum(counts) / counts.sum()
         wanted = np.arange(1, bins) / bins
         last = np.unique([int(np.abs(share[:-1] - target).argmin()) for target in wanted])
-    return tuple(float(edge) for edge in (distinct[last] + distinct[last + 1]) / 2)
+    below, above = distinct[last], distinct[last + 1]
+    middle = below + (above - below) / 2
+    edges = np.where(middle > below, middle, above)  # between neighbouring floats there is no middle
+    return tuple(float(edge) for edge in edges)
 
 
 def _numeric(name: str, column: NDArray[np.floating], bins: int) -> ReferenceVariable:

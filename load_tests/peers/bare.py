@@ -36,9 +36,9 @@ class Model:
         self._outputs = [manifest["output"]["name"]]
         self._input = manifest["input"]["name"]
         self._classes = tuple(manifest["classes"])
-        self._threshold = manifest["threshold"]
+        self._threshold = manifest.get("threshold", 0.5)
         self._features = [
-            (feature["name"], {word: code for code, word in enumerate(feature["categories"])})
+            (feature["name"], {word: code for code, word in enumerate(feature.get("categories", ()))})
             for feature in manifest["features"]
         ]
 

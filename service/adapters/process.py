@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+
+def log_to_stderr() -> None:
+    """Shows what this package logs; BentoML configures its own loggers only."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] [%(name)s] %(message)s"))
+    logger = logging.getLogger("understudy")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
 
 
 def yield_the_cpu() -> bool:

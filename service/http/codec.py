@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from service.domain.observation import Arm
-from service.domain.schema import FeatureBatch
+from service.domain.schema import FeatureBatch, ModelSpec
 from service.http.problem import Problem
 from service.paths.predict import Answer, Question
 
@@ -16,6 +17,10 @@ Headers: TypeAlias = Mapping[bytes, bytes]
 
 LONGEST_ID = 128
 """Characters of a request id or a routing key."""
+KEPT_MODELS = 16
+"""A ``PerModel`` starts over at so many; production and its canaries are far fewer at a time."""
+
+T = TypeVar("T")
 
 
 class Head(NamedTuple):
@@ -44,6 +49,39 @@ class Codec(Protocol):
 
     def encode(self, answer: Answer, question: Question) -> Encoded:
         """The response."""
+
+
+class PerModel(Generic[T]):
+    """What depends on a model alone, made when the model first answers.
+
+    Models are told apart by identity, because hashing a spec takes longer than writing an answer.
+    Only specs are kept, so that a canary that was replaced is not held in memory by its templates.
+    """
+
+    def __init__(self, make: Callable[[ModelSpec], T]) -> None:
+        self._make = make
+        self._made: dict[int, tuple[ModelSpec, T]] = {}
+
+    def __call__(self, spec: ModelSpec) -> T:
+        """What was made for ``spec``."""
+        made = self._made.get(id(spec))
+        if made is None:
+            if len(self._made) >= KEPT_MODELS:
+                self._made.clear()
+            made = self._made[id(spec)] = (spec, self._make(spec))
+        return made[1]
+
+
+def read_json(body: bytes | memoryview) -> Any:
+    """The document, read by Python's own slow reader, which knows NaN and infinities.
+
+    Raises:
+        Problem: 400, the body is not UTF-8 or not JSON.
+    """
+    try:
+        return json.loads(str(body, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"the body is not JSON: {error}") from error
 
 
 def new_request_id() -> str:

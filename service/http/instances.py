@@ -7,7 +7,6 @@ What it refuses is read again by ``diagnose``, which names every instance and fe
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Callable
@@ -20,15 +19,23 @@ import numpy as np
 from msgspec.structs import astuple
 
 from service.domain.schema import Feature, FeatureBatch, Schema
+from service.http.codec import read_json
 from service.http.problem import TOO_MANY_ERRORS, Problem, does_not_fit
 
 Loc: TypeAlias = tuple[str | int, ...]
 Violated: TypeAlias = Callable[[str, str], None]
 """Told (feature, kind) of every refused value; kind is missing, range, category or type."""
 
-LARGEST = {np.dtype(np.float32): float(np.finfo(np.float32).max), np.dtype(np.float64): 2.0**1023}
+LARGEST = float(np.finfo(np.float32).max)
+"""Whatever is neither whole nor a word reaches the graph as float32."""
 WHOLE = 2**53
-"""Integers up to here are exact in canonical rows."""
+"""Integers up to here are exact in float64."""
+LONGEST_NAME = 200
+"""Characters of a caller's own name that a problem repeats; no feature's name is longer."""
+TOO_LARGE = "the number is too large for the model's type"
+
+
+_FLOAT = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 
 
 class _Code(float, Enum):
@@ -58,6 +65,7 @@ class InstanceReader:
             for feature in schema.features
         }
         self._one = struct.Struct(self._format(1))
+        self._patient = False
         self.type: Any = self._nested() if schema.layout == "image" else self._row()
         """What a msgspec decoder reads one instance as."""
 
@@ -70,6 +78,8 @@ class InstanceReader:
         count = len(instances)
         if not 0 < count <= self._max_rows:
             raise self._wrong_count(count)
+        if self._patient:
+            return self._read_all(instances, [])
         if self._schema.layout == "image":
             return np.array(instances, dtype=np.float32).reshape(count, -1)
         try:
@@ -94,22 +104,24 @@ class InstanceReader:
         Raises:
             Problem: 400 for what is not JSON, 413 for too many rows, 422 naming every error.
         """
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise Problem(400, f"the body is not JSON: {error}") from error
+        document = read_json(body)
         if not isinstance(document, dict):
-            raise does_not_fit([_error((), f"expected an object, found {_kind(document)}")])
+            raise does_not_fit([_error((), f"expected an object, found {kind_of(document)}")])
         errors = [
-            _error((name,), f"unknown field; there are {', '.join(sorted(fields))}")
-            for name in document.keys() - fields
+            _error((name[:LONGEST_NAME],), f"unknown field; there are {', '.join(sorted(fields))}")
+            for name in sorted(document.keys() - fields)
         ]
         instances = document.get("instances")
         if not isinstance(instances, list):
-            found = _kind(instances) if "instances" in document else "nothing"
+            found = kind_of(instances) if "instances" in document else "nothing"
             raise does_not_fit([*errors, _error(("instances",), f"expected an array, found {found}")])
         if not 0 < len(instances) <= self._max_rows:
             raise self._wrong_count(len(instances))
+        document["instances"] = self._read_all(instances, errors)
+        return document
+
+    def _read_all(self, instances: list[Any], errors: list[dict[str, Any]]) -> FeatureBatch:
+        """Canonical rows of plain JSON values; raises ``Problem`` with all ``errors``, those given included."""
         rows = []
         for index, row in enumerate(instances):
             rows.append(self._read(("instances", index), row, errors))
@@ -117,8 +129,7 @@ class InstanceReader:
                 break
         if errors:
             raise does_not_fit(errors)
-        document["instances"] = np.array(rows, dtype=self._schema.dtype).reshape(len(rows), -1)
-        return document
+        return np.array(rows, dtype=self._schema.dtype).reshape(len(rows), -1)
 
     def _format(self, rows: int) -> str:
         letter = "f" if self._schema.dtype == np.float32 else "d"
@@ -129,9 +140,13 @@ class InstanceReader:
         types = [self._type(feature) for feature in self._schema.features]
         names = [f"f{index}" for index in range(len(types))]  # a feature's name need not be an identifier
         rename = dict(zip(names, self._schema.names(), strict=True))
-        by_name = msgspec.defstruct(
-            "Instance", list(zip(names, types, strict=True)), rename=rename, forbid_unknown_fields=True, gc=False
-        )
+        try:
+            by_name = msgspec.defstruct(
+                "Instance", list(zip(names, types, strict=True)), rename=rename, forbid_unknown_fields=True, gc=False
+            )
+        except ValueError:  # msgspec reads no name with a quote, a backslash or a control character
+            self._patient = True
+            return dict[str, Any] | list[Any]
         return by_name | tuple[tuple(types)]  # type: ignore[misc]  # types made from data
 
     def _type(self, feature: Feature) -> Any:
@@ -142,13 +157,12 @@ class InstanceReader:
         elif feature.type == "int64":
             base = Annotated[int, msgspec.Meta(ge=-WHOLE, le=WHOLE)]
         else:
-            largest = LARGEST[self._schema.dtype]
-            base = Annotated[float, msgspec.Meta(ge=-largest, le=largest)]
+            base = _FLOAT
         return base | None if feature.missing else base
 
     def _nested(self) -> Any:
         """Arrays in arrays, of exactly the tensor's shape."""
-        nested: Any = float
+        nested: Any = _FLOAT
         for length in reversed(self._schema.shape):
             nested = Annotated[list[nested], msgspec.Meta(min_length=length, max_length=length)]
         return nested
@@ -164,7 +178,8 @@ class InstanceReader:
         features = self._schema.features
         if isinstance(row, dict):
             named = {feature.name for feature in features}
-            errors += [_error((*loc, str(name)), "unknown feature") for name in row if name not in named]
+            unknown = [name for name in row if name not in named]
+            errors += [_error((*loc, name[:LONGEST_NAME]), "unknown feature") for name in unknown]
             for feature in features:
                 if feature.name not in row:
                     self._refuse(feature, (*loc, feature.name), "missing", "required, and not there", errors)
@@ -174,7 +189,7 @@ class InstanceReader:
                 errors.append(_error(loc, f"expected {len(features)} values in schema order, found {len(row)}"))
                 return []
             return [self._value((*loc, f.name), f, value, errors) for f, value in zip(features, row, strict=True)]
-        errors.append(_error(loc, f"expected an object or an array, found {_kind(row)}"))
+        errors.append(_error(loc, f"expected an object or an array, found {kind_of(row)}"))
         return []
 
     def _value(self, loc: Loc, feature: Feature, value: Any, errors: list[dict[str, Any]]) -> float:
@@ -184,19 +199,18 @@ class InstanceReader:
             return math.nan
         if feature.type == "string":
             if not isinstance(value, str):
-                self._refuse(feature, loc, "type", f"expected a string, found {_kind(value)}", errors)
+                self._refuse(feature, loc, "type", f"expected a string, found {kind_of(value)}", errors)
             elif value not in self._code[feature.name]:
-                known = ", ".join(feature.categories[:20])
-                self._refuse(feature, loc, "category", f"unknown category {value[:100]!r}; known are {known}", errors)
+                self._refuse(feature, loc, "category", unknown_category(feature, value), errors)
             else:
                 return self._code[feature.name][value]
             return math.nan
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self._refuse(feature, loc, "type", f"expected a number, found {_kind(value)}", errors)
-        elif feature.type == "int64" and value != math.floor(value if math.isfinite(value) else 0.5):
+            self._refuse(feature, loc, "type", f"expected a number, found {kind_of(value)}", errors)
+        elif abs(value) > (WHOLE if feature.type == "int64" else LARGEST):
+            self._refuse(feature, loc, "range", TOO_LARGE, errors)
+        elif feature.type == "int64" and value != math.floor(value):
             self._refuse(feature, loc, "type", f"expected a whole number, found {value}", errors)
-        elif abs(value) > (WHOLE if feature.type == "int64" else LARGEST[self._schema.dtype]):
-            self._refuse(feature, loc, "range", "the number is too large for the model's type", errors)
         else:
             return float(value)
         return math.nan
@@ -205,12 +219,15 @@ class InstanceReader:
         self, loc: Loc, value: Any, shape: tuple[int, ...], errors: list[dict[str, Any]]
     ) -> list[float]:
         if not shape:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                errors.append(_error(loc, f"expected a finite number, found {_kind(value)}"))
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                errors.append(_error(loc, f"expected a number, found {kind_of(value)}"))
+                return []
+            if not abs(value) <= LARGEST:
+                errors.append(_error(loc, "may not be missing" if math.isnan(value) else TOO_LARGE))
                 return []
             return [float(value)]
         if not isinstance(value, list) or len(value) != shape[0]:
-            found = f"{len(value)} values" if isinstance(value, list) else _kind(value)
+            found = f"{len(value)} values" if isinstance(value, list) else kind_of(value)
             errors.append(_error(loc, f"expected an array of {shape[0]}, found {found}"))
             return []
         flat: list[float] = []
@@ -225,10 +242,17 @@ class InstanceReader:
         errors.append(_error(loc, message))
 
 
+def unknown_category(feature: Feature, word: str) -> str:
+    """What is wrong with ``word``, and which words there are."""
+    known = ", ".join(feature.categories[:20])
+    return f"unknown category {word[:100]!r}; known are {known}"
+
+
 def _error(loc: Loc, message: str) -> dict[str, Any]:
     return {"loc": list(loc), "msg": message}
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What JSON calls the value."""
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
     return names.get(type(value), "null")

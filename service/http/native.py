@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import orjson
 
-from service.domain.schema import Scores
-from service.http.codec import Encoded, Head, ask
+from service.domain.observation import Arm
+from service.domain.schema import ModelSpec, Scores
+from service.http.codec import Encoded, Head, PerModel, ask
 from service.http.instances import InstanceReader
 from service.http.problem import does_not_fit
-from service.paths.predict import Answer, Question, Serving
+from service.paths.predict import Answer, Question
 
 FIELDS = frozenset({"instances", "explain", "uncertainty", "request_id", "routing_key"})
 JSON = b"application/json"
@@ -38,13 +39,13 @@ class NativeCodec:
             forbid_unknown_fields=True,
         )
         self._decode = msgspec.json.Decoder(body).decode
-        self._frames: dict[tuple[Serving, str], bytes] = {}
+        self._frames = PerModel(_frames)
 
     def decode(self, body: bytes, head: Head) -> Question:
         """The validated question; raises ``Problem``."""
         try:
             request: Any = self._decode(body)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):  # msgspec's own errors, bytes that are not UTF-8, endless nesting
             return self._decode_patiently(body, head)
         if request.explain or request.uncertainty:
             _refuse_offers(request.explain, request.uncertainty)
@@ -52,11 +53,8 @@ class NativeCodec:
 
     def encode(self, answer: Answer, question: Question) -> Encoded:
         """The response; ``question`` is not needed."""
-        frame = self._frames.get((answer.model, answer.arm))
-        if frame is None:
-            frame = self._frames[answer.model, answer.arm] = _frame(answer)
-        name = orjson.dumps(answer.request_id)
-        return Encoded(frame % (name, encode_predictions(answer)), JSON)
+        frame = self._frames(answer.model.spec)[answer.arm]
+        return Encoded(frame % (orjson.dumps(answer.request_id), encode_predictions(answer)), JSON)
 
     def _decode_patiently(self, body: bytes, head: Head) -> Question:
         document = self._reader.diagnose(body, FIELDS)
@@ -76,7 +74,7 @@ def encode_predictions(answer: Answer) -> bytes:
 
     Scores are written as the shortest decimals that read back as the same float32.
     """
-    templates = _templates(answer.model)
+    templates = _templates(answer.model.spec)
     numbers = _decimals(answer.scores)
     if answer.model.spec.classes:
         width = answer.scores.shape[1]
@@ -92,29 +90,25 @@ def _decimals(scores: Scores) -> list[bytes]:
     return text[1:-1].split(b",")
 
 
-_made: dict[Serving, list[bytes]] = {}
-
-
-def _templates(model: Serving) -> list[bytes]:
+def _make_templates(spec: ModelSpec) -> list[bytes]:
     """For each label, a prediction with a place for each score."""
-    made = _made.get(model)
-    if made is None:
-        made = _made[model] = _make_templates(model.spec.classes)
-    return made
-
-
-def _make_templates(classes: tuple[str, ...]) -> list[bytes]:
-    if not classes:
+    if not spec.classes:
         return [b'{"value":%b}']
-    names = [orjson.dumps(name).replace(b"%", b"%%") for name in classes]
+    names = [orjson.dumps(name).replace(b"%", b"%%") for name in spec.classes]
     probabilities = b",".join(name + b":%b" for name in names)
     return [b'{"label":%b,"probabilities":{%b}}' % (name, probabilities) for name in names]
 
 
-def _frame(answer: Answer) -> bytes:
-    spec = answer.model.spec
-    model = orjson.dumps({"name": spec.name, "version": spec.version, "arm": answer.arm})
-    return b'{"request_id":%b,"model":' + model.replace(b"%", b"%%") + b',"predictions":[%b]}'
+_templates = PerModel(_make_templates)
+
+
+def _frames(spec: ModelSpec) -> dict[Arm, bytes]:
+    """For each arm, a response with places for its id and its predictions."""
+    frames: dict[Arm, bytes] = {}
+    for arm in get_args(Arm):
+        model = orjson.dumps({"name": spec.name, "version": spec.version, "arm": arm})
+        frames[arm] = b'{"request_id":%b,"model":' + model.replace(b"%", b"%%") + b',"predictions":[%b]}'
+    return frames
 
 
 def _refuse_offers(explain: Any, uncertainty: Any) -> None:

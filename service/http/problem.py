@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any
 
@@ -44,8 +45,12 @@ class Problem(Exception):
             "detail": self.detail,
             "request_id": request_id,
             "errors": self.errors[:TOO_MANY_ERRORS],
+            "error": self.detail,  # where clients of the Open Inference Protocol and of KServe look
         }
-        return orjson.dumps(document)
+        try:
+            return orjson.dumps(document)
+        except TypeError:  # half a surrogate pair in what the caller sent; orjson writes UTF-8 only
+            return json.dumps(document).encode()
 
 
 def does_not_fit(errors: list[dict[str, Any]]) -> Problem:

@@ -33,6 +33,8 @@ class Question(NamedTuple):
     """The arm that an operator asked for, or None."""
     start: float
     """``time.monotonic()`` seconds at which the request was complete."""
+    format: object = None
+    """How the caller wants the answer written; means something to its protocol alone."""
 
 
 class Tally(Protocol):

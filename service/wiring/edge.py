@@ -99,6 +99,7 @@ class EdgeBuilder:
     """Builds one worker's edge."""
 
     def __init__(self, settings: Settings, environment: Environment, worker: int) -> None:
+        process.log_to_stderr()
         self._settings = settings
         self._environment = environment
         self._worker = worker % SENDERS

@@ -132,6 +132,7 @@ class ShadowBuilder:
     """Builds the shadow of one server."""
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
+        process.log_to_stderr()
         self._settings = settings
         self._environment = environment
         if settings.shadow.idle_priority and not process.yield_the_cpu():

@@ -47,11 +47,9 @@ def test_an_invalid_request_differs_from_a_valid_one_in_one_feature() -> None:
     ]
     assert len(spoilt) > 10
     for instance in spoilt:
-        same = sum(
-            instance in ({**instance, name: row[name]}, row) for row, _ in APPLICATIONS for name in names
-        )
-        assert instance not in [row for row, _ in APPLICATIONS]
-        assert same or set(instance) ^ names
+        every = names | set(instance)
+        differences = [sum(instance.get(name) != row.get(name) for name in every) for row, _ in APPLICATIONS]
+        assert min(differences) == 1
 
 
 def test_v2_posts_one_tensor_per_feature_and_none_where_a_value_is_missing() -> None:
@@ -89,6 +87,7 @@ class _Service(BaseHTTPRequestHandler):
     """Enough of the service to replay against; remembers what it was asked."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16
     asked: Counter[str]
 
     def do_GET(self) -> None:
@@ -112,7 +111,7 @@ class _Service(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Silent."""
 
 

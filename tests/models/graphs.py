@@ -43,7 +43,8 @@ def tiny(kind: str) -> Tiny:
         if manifest.task == "regression":
             return logits
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+        return shares
 
     answers = trained(rows)
     labels = answers[:, 0] if manifest.task == "regression" else answers.argmax(axis=1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +74,21 @@ def test_the_digest_changes_with_any_part_and_not_with_the_description(bundle: B
         assert Bundle(bundle.path, described.model_copy(update={"digests": digests})).digest != bundle.digest
 
 
-def test_refuses_arrays_that_would_run_code_when_read(bundle: Bundle) -> None:
-    _replace(bundle, BACKGROUND, rows=np.array([{}], dtype=object))
+class Trap:
+    """Makes a directory when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_refuses_arrays_that_would_run_code_when_read(bundle: Bundle, tmp_path: Path) -> None:
+    _replace(bundle, BACKGROUND, rows=np.array([Trap(tmp_path / "sprung")], dtype=object))
     with pytest.raises(BundleError, match=BACKGROUND):
         open_bundle(bundle.path).background()
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_refuses_rows_of_the_wrong_width_or_type(bundle: Bundle) -> None:

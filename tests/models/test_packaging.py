@@ -65,9 +65,8 @@ def test_fills_in_the_ranges_of_numbers_and_keeps_given_ones(tmp_path: Path) -> 
     )
     packaged = package(small.graph, given, small.material, tmp_path / "bundle").manifest.features
     seen = small.material.reference[:, 2]
-    assert packaged[0].range == (0, 120)
-    assert packaged[1].range is None
-    assert packaged[2].range == (float(np.nanmin(seen)), float(np.nanmax(seen)))
+    ranges = [(0.0, 120.0), None, (float(np.nanmin(seen)), float(np.nanmax(seen)))]
+    assert [entry.range for entry in packaged] == ranges
 
 
 def test_keeps_at_most_a_thousand_background_rows(tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ def test_refuses_a_graph_that_answers_one_row_otherwise_than_many(tmp_path: Path
 
     class Moody(OnnxModel):
         def predict(self, batch, stop=None):  # type: ignore[no-untyped-def]  # as its base
-            scores = super().predict(batch, stop)
+            scores: np.ndarray = super().predict(batch, stop)
             return scores + np.float32(0.5) if len(batch) == 1 else scores
 
     report = parity(bundle, Moody(bundle.model_path, bundle.spec, bundle.binding, providers=CPU))
@@ -143,8 +142,10 @@ def test_refuses_a_graph_that_answers_dictionaries_and_says_how_to_convert(tmp_p
     model = load_model_from_string(small.graph)
     graph = model.graph
     graph.node[-1].output[0] = "matrix"
-    words = {"classlabels_strings": ["bad", "good"], "domain": "ai.onnx.ml"}
-    graph.node.append(helper.make_node("ZipMap", ["matrix"], ["y"], **words))
+    zipped = helper.make_node(
+        "ZipMap", ["matrix"], ["y"], domain="ai.onnx.ml", classlabels_strings=["bad", "good"]
+    )
+    graph.node.append(zipped)
     graph.output.pop()
     kind = helper.make_map_type_proto(
         TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])

@@ -39,6 +39,13 @@ def test_few_distinct_values_have_a_bin_each() -> None:
     assert cut_points(np.array([])) == ()
 
 
+def test_values_too_close_for_a_middle_still_have_a_bin_each() -> None:
+    small = tiny("regression")
+    close = np.array([[1.0], [np.nextafter(1.0, 2.0)], [1.0]])
+    found = summarise(small.manifest.spec, small.material.reference, close)["score"]
+    assert found.counts == (2, 1)
+
+
 def test_a_value_with_most_of_the_mass_has_fewer_bins_and_no_empty_one() -> None:
     values = np.concatenate([np.zeros(900), np.arange(1, 101)]).astype(float)
     edges = np.array(cut_points(values))
