@@ -29,6 +29,8 @@ from load_tests.server import ROOT, running_server
 from load_tests.stats import paired_ratio
 
 QUESTIONS = 16
+DISTURBED = 0.05
+"""Share of a core that others may use before a run is made again."""
 RAW = "ONNX Runtime loop"
 SERVICE, CANARY, BARE, BENTOML, MLSERVER = (
     "service",
@@ -74,14 +76,17 @@ class Scenario:
     measured: dict[str, list[Measurement]] = field(default_factory=dict)
     raw_rates: list[float] = field(default_factory=list)
 
-    def repeat(self, plan: Plan, core: int) -> None:
-        """Measures every entrant once."""
+    def repeat(self, plan: Plan, cores: tuple[int, int]) -> None:
+        """Measures every entrant once; a run that others disturbed is made again, and the quieter one kept."""
         for contestant, questions in self.entrants:
-            found = contestants.measure(contestant, questions, plan.seconds, plan.warm_up, core)
+            found = contestants.measure(contestant, questions, plan.seconds, plan.warm_up, cores)
+            if found.foreign_share > DISTURBED:
+                again = contestants.measure(contestant, questions, plan.seconds, plan.warm_up, cores)
+                found = min(found, again, key=lambda each: each.foreign_share)
             self.measured.setdefault(contestant.name, []).append(found)
             _say(f"  {self.name}: {contestant.name} {found}")
         if self.raw is not None:
-            rate = contestants.raw_rows_per_second(self.raw, self.rows, plan.seconds, core)
+            rate = contestants.raw_rows_per_second(self.raw, self.rows, plan.seconds, cores[0])
             self.raw_rates.append(rate / self.rows)
             _say(f"  {self.name}: {RAW} {rate:,.0f} rows/s")
 
@@ -130,7 +135,7 @@ class Scenario:
         return [run.summary.per_second for run in self.measured.get(name, [])]
 
 
-HEADER = ("scenario", "contestant", "req/s", "rows/s", "p50 ms", "p99 ms", "CPU µs/req", "others on core")
+HEADER = ("scenario", "contestant", "req/s", "rows/s", "p50 ms", "p99 ms", "CPU µs/req", "others")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in range(plan.repetitions):
             _say(f"repetition {number + 1} of {plan.repetitions}")
             for scenario in scenarios:
-                scenario.repeat(plan, server_core)
+                scenario.repeat(plan, (server_core, own_core))
     return _conclude(options, plan, scenarios, ceiling)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from load_tests.generator import Run, ask, closed_loop
-from load_tests.machine import core_busy_seconds
+from load_tests.machine import Contention
 from load_tests.payloads import Codec, Probabilities, check_answer
 from load_tests.server import ROOT, Server, free_port, running
 from load_tests.stats import Summary
@@ -48,11 +47,11 @@ class Measurement:
     cpu_microseconds: float
     """CPU of all the server's processes per right answer."""
     foreign_share: float
-    """Share of the server's core that others used meanwhile: above a few percent, do not trust the run."""
+    """Share of the server's or the generator's core that others used meanwhile, whichever is larger."""
 
     def __str__(self) -> str:
         rate, cpu = self.summary.per_second, self.cpu_microseconds
-        return f"{rate:,.0f} req/s, {cpu:.0f} µs CPU each, others on the core {self.foreign_share:.0%}"
+        return f"{rate:,.0f} req/s, {cpu:.0f} µs CPU each, others {self.foreign_share:.0%}"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,7 +66,11 @@ class Measurement:
 
 
 def measure(
-    contestant: Contestant, questions: Sequence[Question], seconds: float, warm_up: float, core: int
+    contestant: Contestant,
+    questions: Sequence[Question],
+    seconds: float,
+    warm_up: float,
+    cores: tuple[int, int],
 ) -> Measurement:
     """The most it answers per second over 8 connections, its answers checked before and after.
 
@@ -79,16 +82,14 @@ def measure(
         for question in questions:
             check_answer(contestant.codec, ask(server.address, question.request), question.accepted)
         closed_loop(server.address, requests, connections=CONNECTIONS, seconds=warm_up)
-        busy, cpu, start = core_busy_seconds(core), server.cpu_seconds(), time.perf_counter()
+        cpu, contention = server.cpu_seconds(), Contention(cores, server.cpu_seconds)
         run = closed_loop(server.address, requests, connections=CONNECTIONS, seconds=seconds)
-        cpu = server.cpu_seconds() - cpu
-        foreign = core_busy_seconds(core) - busy - cpu
-        elapsed = time.perf_counter() - start
+        cpu, foreign = server.cpu_seconds() - cpu, contention.share()
     finally:
         server.suspend()
     check_last(contestant.codec, run, questions)
     answered = max(len(run.latencies), 1)
-    return Measurement(contestant.name, run.summary(), 1e6 * cpu / answered, max(0.0, foreign / elapsed))
+    return Measurement(contestant.name, run.summary(), 1e6 * cpu / answered, foreign)
 
 
 def check_last(codec: Codec, run: Run, questions: Sequence[Question]) -> None:

@@ -26,7 +26,7 @@ from load_tests import bundles, metrics, report
 from load_tests.contestants import CONNECTIONS, Question, check_last
 from load_tests.crashes import CrashLoop
 from load_tests.generator import Run, Tick, ask, closed_loop, open_loop
-from load_tests.machine import choose_cores, core_busy_seconds, describe
+from load_tests.machine import Contention, choose_cores, describe
 from load_tests.pacing import Schedule
 from load_tests.payloads import Native, check_answer, reference
 from load_tests.report import Finding
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     repetitions = options.repetitions or (2 if options.quick else 3)
     seconds = options.seconds or (4.0 if options.quick else 15.0)
-    server_core, own_core = choose_cores()
+    cores = server_core, own_core = choose_cores()
     os.sched_setaffinity(0, {own_core})
     options.home = options.home.resolve()
     bundles.build(options.home)
@@ -122,12 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         schedule = Schedule(rate, seconds)
         for number in range(repetitions):
             for trial in trials:
-                before = _run(Condition(ALONE, None), alone, questions, schedule, server_core)
-                under = _run(trial.condition, trial.server, questions, schedule, server_core)
+                before = _run(Condition(ALONE, None), alone, questions, schedule, cores)
+                under = _run(trial.condition, trial.server, questions, schedule, cores)
                 trial.pairs.append((before, under))
                 print(
                     f"{number + 1}/{repetitions} {trial.condition.name}: p99 {before.p99:.2f} -> "
-                    f"{under.p99:.2f} ms, compared {under.coverage or 0:.1%}, missing {under.missing}",
+                    f"{under.p99:.2f} ms, compared {under.coverage or 0:.1%}, missing {under.missing}, "
+                    f"others {before.foreign_share:.0%} and {under.foreign_share:.0%}",
                     file=sys.stderr,
                 )
     return _conclude(options, trials, schedule, slowness)
@@ -170,7 +171,11 @@ def _maximum(server: Server, questions: Sequence[Question], seconds: float) -> f
 
 
 def _run(
-    condition: Condition, server: Server, questions: Sequence[Question], schedule: Schedule, core: int
+    condition: Condition,
+    server: Server,
+    questions: Sequence[Question],
+    schedule: Schedule,
+    cores: tuple[int, int],
 ) -> Outcome:
     codec = Native(bundles.load_data().classes[1])
     requests = [question.request for question in questions]
@@ -181,10 +186,9 @@ def _run(
         crash = CrashLoop(server.pid) if condition.crashing else None
         open_loop(server.address, requests, Schedule(schedule.rate, 1.0))
         before = metrics.settled(server.address, SETTLE_SECONDS) if condition.candidate else None
-        busy, cpu, start = core_busy_seconds(core), server.cpu_seconds(), time.perf_counter()
+        contention = Contention(cores, server.cpu_seconds)
         run = open_loop(server.address, requests, schedule, tick=Tick(0.25, crash) if crash else None)
-        foreign = core_busy_seconds(core) - busy - (server.cpu_seconds() - cpu)
-        elapsed = time.perf_counter() - start
+        foreign = contention.share() if not crash else float("nan")  # the dead take their CPU time along
         after = metrics.settled(server.address, SETTLE_SECONDS) if condition.candidate else None
     finally:
         server.suspend()
@@ -194,8 +198,7 @@ def _run(
         (candidate,) = after.outcomes
         coverage, missing = after.since(before).coverage(candidate), after.missing(candidate)
     crashes = crash.crashes if crash else 0
-    share = max(0.0, foreign / elapsed) if not crash else float("nan")  # the dead take their CPU time along
-    return _outcome(run, coverage, missing, share, crashes)
+    return _outcome(run, coverage, missing, foreign, crashes)
 
 
 def _outcome(run: Run, coverage: float | None, missing: int, foreign: float, crashes: int) -> Outcome:

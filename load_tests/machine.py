@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -64,6 +65,32 @@ def core_busy_seconds(core: int) -> float:
     """Seconds ``core`` has worked for anyone since the machine started, to 0.01 s; steal included."""
     times = psutil.cpu_times(percpu=True)[core]
     return float(sum(times)) - times.idle - getattr(times, "iowait", 0.0) - times.guest - times.guest_nice
+
+
+class Contention:
+    """How much others used the two cores of a measurement, from its start to ``share``.
+
+    The server's processes all run on one core and this process, the generator, on the other.
+    """
+
+    def __init__(self, cores: tuple[int, int], server_cpu: Callable[[], float]) -> None:
+        self._cores = cores
+        self._server_cpu = server_cpu
+        self._start = time.perf_counter()
+        self._before = self._foreign()
+
+    def share(self) -> float:
+        """Of the core that others used more; above a few percent, do not trust the measurement."""
+        elapsed = time.perf_counter() - self._start
+        pairs = zip(self._foreign(), self._before, strict=True)
+        return max(0.0, max(after - before for after, before in pairs) / elapsed)
+
+    def _foreign(self) -> tuple[float, float]:
+        server, own = self._cores
+        if server == own:
+            both = core_busy_seconds(server) - self._server_cpu() - time.process_time()
+            return both, both
+        return core_busy_seconds(server) - self._server_cpu(), core_busy_seconds(own) - time.process_time()
 
 
 def choose_cores() -> tuple[int, int]:

@@ -65,7 +65,7 @@ class Server:
         return roles
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its processes so far."""
+        """User and system time of all its living processes so far."""
         total = 0.0
         for process in [psutil.Process(self.pid), *_descendants(self.pid)]:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -23,7 +23,7 @@ OUTSIDE_THE_FILE = {"CONFIG", "HOME", "STORE_URL", "PROVIDERS", "ADMIN_TOKEN"}
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ServerSettings(_Section):
@@ -199,7 +199,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that no calendar has
         raise ConfigurationError(f"{path}: is not YAML: {error}") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: expected keys and values, found {type(document).__name__}")
@@ -229,7 +229,7 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any, name: str)
 def _scalar(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"variable {name}: cannot be read as YAML: {text!r}") from error
 
 

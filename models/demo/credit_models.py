@@ -16,7 +16,8 @@ from service.domain.schema import FeatureBatch, FeatureType, ModelSpec
 
 DATA = "credit_data, 4,454 loan applications (modeldata, MIT)"
 SLICES = (("Home", "rent"), ("Home", "owner"), ("Job", "freelance"), ("Job", "fixed"), ("Records", "yes"))
-INTEGERS = frozenset({"Seniority", "Time", "Age", "Expenses", "Amount", "Price"})
+INTEGERS = frozenset({"Seniority", "Time", "Age"})
+"""Counted in whole years and months; sums of money may have decimals in a request."""
 
 
 def gbm_1() -> Trained:
@@ -114,7 +115,7 @@ def _manifest(version: str, layout: Any, name: str | None, output: str) -> Manif
     features = tuple(
         FeatureEntry(
             name=column,
-            type=_type(column, layout),
+            type=_type(column),
             categories=credit.CATEGORIES.get(column, ()),
             missing="allow" if column in credit.MAY_MISS else "refuse",
         )
@@ -134,10 +135,10 @@ def _manifest(version: str, layout: Any, name: str | None, output: str) -> Manif
     )
 
 
-def _type(column: str, layout: str) -> FeatureType:
+def _type(column: str) -> FeatureType:
     if column in credit.WORDS:
         return "string"
-    return "int64" if layout == "columns" and column in INTEGERS else "float"
+    return "int64" if column in INTEGERS else "float"
 
 
 def _rows(spec: ModelSpec, part: credit.Part) -> tuple[FeatureBatch, Labels]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
+from service.adapters.ledger import SENDERS
 from service.domain.observation import Mirrored, ShadowBatch
 from service.domain.schema import ModelSpec
 
@@ -16,12 +17,15 @@ OVERHEAD = 64
 """Bytes of framing that one request adds at most, beside its id and its arrays."""
 
 
+Rows: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
 class Entry(NamedTuple):
     """One request, or a part of one."""
 
     request_id: str
     canary: bool
-    rows: int
+    rows: Rows
     values: bytes
     """Canonical rows, C order, production's dtype."""
     scores: bytes
@@ -32,8 +36,8 @@ class Frame(NamedTuple):
     """One datagram. A frame without entries is a heartbeat: it only says ``first``."""
 
     version: int
-    sender: int
-    first: int
+    sender: Annotated[int, msgspec.Meta(ge=0, lt=SENDERS)]
+    first: Rows
     """Rows that the sender had handed over before this frame."""
     entries: list[Entry]
 

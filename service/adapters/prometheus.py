@@ -115,7 +115,7 @@ class EdgeMetrics:
 
     def flush(self) -> None:
         """Moves what was tallied since the last call to the shared files."""
-        for tally in self._arms.values():
+        for tally in list(self._arms.values()):  # a canary that loads beside us may add its own
             for index, rows in enumerate(tally.labels):
                 if rows:
                     label = tally.spec.classes[index] if tally.spec.classes else VALUE_LABEL
@@ -199,7 +199,7 @@ def observe(histogram: Histogram, bounds: Sequence[float], samples: NDArray[np.f
     counts = np.bincount(np.searchsorted(bounds, samples), minlength=len(bounds) + 1)
     for index in np.flatnonzero(counts):
         histogram._buckets[index].inc(int(counts[index]))  # noqa: SLF001 - see the docstring
-    histogram._sum.inc(float(samples.sum()))  # noqa: SLF001 - see the docstring
+    histogram._sum.inc(float(samples.sum(dtype=np.float64)))  # noqa: SLF001 - see the docstring
 
 
 class LedgerCollector(Collector):

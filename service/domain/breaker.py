@@ -2,6 +2,7 @@
 
 Closed until ``limit`` failures in a row, then open for a pause that doubles with every trip up to
 ``longest`` seconds. When the pause is over one trial is allowed; its success closes the breaker.
+Callers that call concurrently say when a call ``started``, so that there is one trial and not many.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Breaker:
     trips: int = 0
     open_until: float = 0.0
     """On the caller's monotonic clock, in seconds; 0 while closed."""
+    trial: bool = False
+    """Whether a call was let through since it opened, and is not over."""
 
     @property
     def is_open(self) -> bool:
@@ -32,15 +35,27 @@ def allows(breaker: Breaker, now: float) -> bool:
     return now >= breaker.open_until
 
 
+def started(breaker: Breaker, now: float) -> Breaker:
+    """After a call that ``allows`` let through began; while it tries an open breaker, no other call may."""
+    if not breaker.is_open:
+        return breaker
+    return replace(breaker, trial=True, open_until=now + breaker.pause)
+
+
 def succeeded(breaker: Breaker) -> Breaker:
     """After a call that worked."""
     if breaker.failures == 0 and not breaker.is_open:
         return breaker
-    return replace(breaker, failures=0, trips=0, open_until=0.0)
+    return replace(breaker, failures=0, trips=0, open_until=0.0, trial=False)
 
 
 def failed(breaker: Breaker, now: float) -> Breaker:
-    """After a call that failed at ``now``: one more failure, and a pause where that is enough."""
+    """After a call that failed at ``now``: one more failure, and a pause where that is enough.
+
+    A call that began before the breaker opened tells nothing new: it prolongs no pause.
+    """
+    if now < breaker.open_until and not breaker.trial:
+        return breaker
     failures = breaker.failures + 1
     if failures < breaker.limit and not breaker.is_open:
         return replace(breaker, failures=failures)
@@ -51,4 +66,4 @@ def tripped(breaker: Breaker, now: float, trips: int | None = None) -> Breaker:
     """Opened at ``now``; ``trips`` overrides how often it opened before."""
     before = breaker.trips if trips is None else trips
     pause = min(breaker.pause * 2.0 ** min(before, 30), breaker.longest)
-    return replace(breaker, trips=before + 1, open_until=now + pause)
+    return replace(breaker, trips=before + 1, open_until=now + pause, trial=False)

@@ -118,4 +118,6 @@ def label_indices(spec: ModelSpec, scores: Scores) -> list[int]:
 
 def all_finite(scores: Scores) -> bool:
     """Whether every score is a number."""
-    return math.isfinite(sum(scores.ravel().tolist()) if len(scores) == 1 else float(scores.sum()))
+    if len(scores) == 1:  # as above; a sum of float32 values cannot leave Python's floats
+        return math.isfinite(sum(scores.ravel().tolist()))
+    return bool(np.isfinite(scores).all())

@@ -142,7 +142,11 @@ class InstanceReader:
         rename = dict(zip(names, self._schema.names(), strict=True))
         try:
             by_name = msgspec.defstruct(
-                "Instance", list(zip(names, types, strict=True)), rename=rename, forbid_unknown_fields=True, gc=False
+                "Instance",
+                list(zip(names, types, strict=True)),
+                rename=rename,
+                forbid_unknown_fields=True,
+                gc=False,
             )
         except ValueError:  # msgspec reads no name with a quote, a backslash or a control character
             self._patient = True
@@ -169,7 +173,9 @@ class InstanceReader:
 
     def _wrong_count(self, count: int) -> Problem:
         if count:
-            return Problem(413, f"instances: {count} rows, at most {self._max_rows} are answered in one request")
+            return Problem(
+                413, f"instances: {count} rows, at most {self._max_rows} are answered in one request"
+            )
         return does_not_fit([_error(("instances",), "expected at least one row")])
 
     def _read(self, loc: Loc, row: Any, errors: list[dict[str, Any]]) -> list[float]:
@@ -186,9 +192,13 @@ class InstanceReader:
             return [self._value((*loc, f.name), f, row[f.name], errors) for f in features if f.name in row]
         if isinstance(row, list):
             if len(row) != len(features):
-                errors.append(_error(loc, f"expected {len(features)} values in schema order, found {len(row)}"))
+                errors.append(
+                    _error(loc, f"expected {len(features)} values in schema order, found {len(row)}")
+                )
                 return []
-            return [self._value((*loc, f.name), f, value, errors) for f, value in zip(features, row, strict=True)]
+            return [
+                self._value((*loc, f.name), f, value, errors) for f, value in zip(features, row, strict=True)
+            ]
         errors.append(_error(loc, f"expected an object or an array, found {kind_of(row)}"))
         return []
 
@@ -237,7 +247,9 @@ class InstanceReader:
                 break
         return flat
 
-    def _refuse(self, feature: Feature, loc: Loc, kind: str, message: str, errors: list[dict[str, Any]]) -> None:
+    def _refuse(
+        self, feature: Feature, loc: Loc, kind: str, message: str, errors: list[dict[str, Any]]
+    ) -> None:
         self._violated(feature.name, kind)
         errors.append(_error(loc, message))
 
@@ -254,5 +266,12 @@ def _error(loc: Loc, message: str) -> dict[str, Any]:
 
 def kind_of(value: object) -> str:
     """What JSON calls the value."""
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+    }
     return names.get(type(value), "null")

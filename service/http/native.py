@@ -45,7 +45,10 @@ class NativeCodec:
         """The validated question; raises ``Problem``."""
         try:
             request: Any = self._decode(body)
-        except (ValueError, RecursionError):  # msgspec's own errors, bytes that are not UTF-8, endless nesting
+        except (
+            ValueError,
+            RecursionError,
+        ):  # msgspec's own errors, bytes that are not UTF-8, endless nesting
             return self._decode_patiently(body, head)
         if request.explain or request.uncertainty:
             _refuse_offers(request.explain, request.uncertainty)

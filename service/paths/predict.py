@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from service.domain.breaker import Breaker, allows, failed, succeeded
+from service.domain.breaker import Breaker, allows, failed, started, succeeded
 from service.domain.canary import Rollout, in_canary
 from service.domain.observation import Arm, Mirrored
 from service.domain.projection import Projection

@@ -22,6 +22,8 @@ from tests.integration.conftest import CANDIDATES, books, eventually, oracle, se
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
+LABELS = ("bad", "good")
+
 
 def test_answers_are_those_of_the_graph(
     client: httpx.Client, instances: list[dict[str, Any]], demo_bundle: Callable[[str], Bundle]
@@ -32,7 +34,7 @@ def test_answers_are_those_of_the_graph(
     assert answer["model"] == {"name": "credit", "version": "gbm-1", "arm": "production"}
     found = [[p["probabilities"]["bad"], p["probabilities"]["good"]] for p in answer["predictions"]]
     np.testing.assert_array_equal(np.array(found, dtype=np.float32), wanted)
-    assert [p["label"] for p in answer["predictions"]] == [("bad", "good")[row[1] >= 0.5] for row in wanted]
+    assert [p["label"] for p in answer["predictions"]] == [LABELS[int(row[1] >= 0.5)] for row in wanted]
 
 
 def test_metrics_and_report_add_up_over_workers_and_match_an_offline_comparison(
@@ -56,7 +58,7 @@ def test_metrics_and_report_add_up_over_workers_and_match_an_offline_comparison(
         assert after.outcomes[tag]["compared"] == len(instances)
         candidate = oracle(demo_bundle(tag), instances)
         flipped = Counter(
-            (("bad", "good")[a], ("bad", "good")[b])
+            (LABELS[int(a)], LABELS[int(b)])
             for a, b in zip(production[:, 1] >= 0.5, candidate[:, 1] >= 0.5, strict=True)
             if a != b
         )

@@ -1,0 +1,52 @@
+"""``/v1``: KServe's first protocol, rows in and predictions out as ``/predict`` has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from service.http.codec import Encoded, Head, ask
+from service.http.instances import InstanceReader
+from service.http.native import JSON, encode_predictions
+from service.paths.predict import Answer, Question
+
+FIELDS = frozenset({"instances"})
+
+
+class KServeCodec:
+    """Reads and writes ``/v1/models/{model}:predict``; ids and routing keys come in headers."""
+
+    def __init__(self, reader: InstanceReader) -> None:
+        self._reader = reader
+        body = msgspec.defstruct(
+            "KServeRequest",
+            [("instances", list[reader.type])],  # type: ignore[name-defined]  # a type made from data
+            forbid_unknown_fields=True,
+        )
+        self._decode = msgspec.json.Decoder(body).decode
+
+    def decode(self, body: bytes, head: Head) -> Question:
+        """The validated question; raises ``Problem``."""
+        try:
+            request: Any = self._decode(body)
+        except (
+            ValueError,
+            RecursionError,
+        ):  # msgspec's own errors, bytes that are not UTF-8, endless nesting
+            return ask(head, self._reader.diagnose(body, FIELDS)["instances"], None, None)
+        return ask(head, self._reader.rows(request.instances), None, None)
+
+    def encode(self, answer: Answer, question: Question) -> Encoded:
+        """The response; ``question`` is not needed, the arm is in a header."""
+        return Encoded(b'{"predictions":[%b]}' % encode_predictions(answer), JSON)
+
+
+def models(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """The document at ``/v1/models``."""
+    return {"models": list(names)}
+
+
+def model(name: str, ready: bool) -> dict[str, Any]:
+    """The document at ``/v1/models/{model}``."""
+    return {"name": name, "ready": ready}
