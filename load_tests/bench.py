@@ -22,15 +22,13 @@ import numpy as np
 from load_tests import bundles, contestants, report
 from load_tests.contestants import Contestant, Measurement, Question
 from load_tests.generator import closed_loop
-from load_tests.machine import choose_cores, describe
+from load_tests.machine import DISTURBED_ABOVE, choose_cores, describe
 from load_tests.payloads import BentoArray, Codec, Native, V2Binary, V2Json, reference
 from load_tests.report import Finding
 from load_tests.server import ROOT, running_server
 from load_tests.stats import paired_ratio
 
 QUESTIONS = 16
-DISTURBED = 0.05
-"""Share of a core that others may use before a run is made again."""
 RAW = "ONNX Runtime loop"
 SERVICE, CANARY, BARE, BENTOML, MLSERVER = (
     "service",
@@ -77,10 +75,10 @@ class Scenario:
     raw_rates: list[float] = field(default_factory=list)
 
     def repeat(self, plan: Plan, cores: tuple[int, int]) -> None:
-        """Measures every entrant once; a run that others disturbed is made again, and the quieter one kept."""
+        """Measures every entrant; a run that others disturbed is made again and the quieter one kept."""
         for contestant, questions in self.entrants:
             found = contestants.measure(contestant, questions, plan.seconds, plan.warm_up, cores)
-            if found.foreign_share > DISTURBED:
+            if found.foreign_share > DISTURBED_ABOVE:
                 again = contestants.measure(contestant, questions, plan.seconds, plan.warm_up, cores)
                 found = min(found, again, key=lambda each: each.foreign_share)
             self.measured.setdefault(contestant.name, []).append(found)

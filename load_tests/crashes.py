@@ -22,6 +22,8 @@ class CrashLoop:
 
     def __init__(self, supervisor: int, service: str = "Shadow") -> None:
         self.crashes = 0
+        self.lost_cpu = 0.0
+        """CPU seconds of the processes killed so far, which the living no longer show."""
         self._supervisor = supervisor
         self._marker = f"--service-name\0{service}\0".encode()
         self._seen: dict[int, tuple[float, bool]] = {}
@@ -42,9 +44,11 @@ class CrashLoop:
 
     def _kill(self, pid: int) -> None:
         try:
+            used = _cpu_seconds(pid)
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
+        except (OSError, ValueError):
             return
+        self.lost_cpu += used
         del self._seen[pid]
         self.crashes += 1
         self._age = next(self._ages)
@@ -54,6 +58,12 @@ class CrashLoop:
             return self._marker in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time; raises OSError for a process that is gone."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _children(pid: int) -> list[int]:

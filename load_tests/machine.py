@@ -25,6 +25,9 @@ PACKAGES = (
     "numpy",
 )
 
+DISTURBED_ABOVE = 0.05
+"""Share of a core that others may use before a measurement is made again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:

@@ -140,7 +140,9 @@ def check_rollout(rollout: RolloutSettings, candidates: tuple[str, ...]) -> None
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
     """The variables that have no key in the file."""
-    providers = tuple(part.strip() for part in variables.get(PREFIX + "PROVIDERS", "").split(",") if part.strip())
+    providers = tuple(
+        part.strip() for part in variables.get(PREFIX + "PROVIDERS", "").split(",") if part.strip()
+    )
     return Environment(
         config=Path(variables.get(PREFIX + "CONFIG") or DEFAULT_FILE),
         home=Path(variables.get(PREFIX + "HOME") or ".understudy").absolute(),
@@ -189,7 +191,9 @@ def _read_overridden(path: Path, variables: Mapping[str, str]) -> dict[str, Any]
         if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in OUTSIDE_THE_FILE:
             continue
         if name not in keys:
-            raise ConfigurationError(f"variable {name} is not a setting; settings are keys of {DEFAULT_FILE.name}")
+            raise ConfigurationError(
+                f"variable {name} is not a setting; settings are keys of {DEFAULT_FILE.name}"
+            )
         _put(document, keys[name], _scalar(name, text), name)
     return document
 

@@ -29,6 +29,20 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
 
 
+PACKAGES = {"promtool": "prometheus", "prometheus": "prometheus", "chromium": "chromium"}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test whose ``system(program, ...)`` is not installed; with REQUIRE_SYSTEM=1 it fails."""
+    for mark in item.iter_markers("system"):
+        for program in mark.args:
+            if shutil.which(program) is None:
+                reason = f"needs {program}: apt-get install {PACKAGES[program]}"
+                if os.environ.get("REQUIRE_SYSTEM") == "1":
+                    pytest.fail(reason, pytrace=False)
+                pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def demo_home() -> Path:
     """A BENTOML_HOME with every demo bundle, built once per run the way a user builds them."""

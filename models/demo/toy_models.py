@@ -86,7 +86,7 @@ def cancer_xgb() -> Trained:
         initial_types=[("input", FloatTensorType([None, data.training.shape[1]]))],
         target_opset=OPSETS[""],
     )
-    return _finished(manifest, graph, model.predict_proba, data, "xgboost")
+    return _finished(manifest, graph, model.predict_proba, data, "xgboost-cpu")
 
 
 def cancer_forest() -> Trained:

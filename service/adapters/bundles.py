@@ -67,9 +67,7 @@ def load(tag: str, *, providers: Sequence[str], threads: int) -> Loaded:
             message names the golden row and by how much.
     """
     bundle = open_bundle(store.locate(tag))
-    model = OnnxModel(
-        bundle.model_path, bundle.spec, bundle.binding, providers=providers, threads=threads
-    )
+    model = OnnxModel(bundle.model_path, bundle.spec, bundle.binding, providers=providers, threads=threads)
     report = parity(bundle, model)
     if not report.passed:
         raise BundleError(f"{tag} fails parity: {report.describe()}")

@@ -36,7 +36,14 @@ class Mirror:
     """
 
     def __init__(
-        self, path: Path, ledger: Ledger, sender: int, *, sample_rate: float, room_bytes: int, seed: int | None = None
+        self,
+        path: Path,
+        ledger: Ledger,
+        sender: int,
+        *,
+        sample_rate: float,
+        room_bytes: int,
+        seed: int | None = None,
     ) -> None:
         self._path = path
         self._ledger = ledger
@@ -67,7 +74,11 @@ class Mirror:
 
     def flush(self) -> None:
         """Sends what waits, as far as the socket takes it; a heartbeat where nothing waits."""
-        if not self._waiting and self._frame is None and time.monotonic() - self._last_sent < HEARTBEAT_SECONDS:
+        if (
+            not self._waiting
+            and self._frame is None
+            and time.monotonic() - self._last_sent < HEARTBEAT_SECONDS
+        ):
             return
         if self._socket is None and not self._connect():
             self._shed("shadow_down")

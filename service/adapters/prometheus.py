@@ -34,7 +34,7 @@ VALUE_LABEL = "value"
 def write_as(role: str) -> None:
     """Names this process's shared files; before any family is made. ``role`` has no underscore."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        values.ValueClass = values.MultiProcessValue(lambda: role)
+        values.ValueClass = values.MultiProcessValue(lambda: role)  # type: ignore[no-untyped-call]  # not annotated
 
 
 def new_registry() -> CollectorRegistry:
@@ -228,7 +228,7 @@ class Page:
         merged = own
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             merged = CollectorRegistry()
-            MultiProcessCollector(merged)
+            MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # not annotated
         if ledger is not None:
             merged.register(LedgerCollector(ledger))
         self._registry = merged

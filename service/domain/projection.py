@@ -28,7 +28,10 @@ def projection(production: ModelSpec, candidate: ModelSpec) -> Projection:
     _same_answers(production, candidate)
     dtype = candidate.schema.dtype
     if candidate.schema.layout == "image" or production.schema.layout == "image":
-        if candidate.schema.layout != production.schema.layout or candidate.schema.shape != production.schema.shape:
+        if (
+            candidate.schema.layout != production.schema.layout
+            or candidate.schema.shape != production.schema.shape
+        ):
             raise ConfigurationError(f"{candidate.tag} takes another tensor than {production.tag}")
         return lambda rows: rows
     if candidate.schema.features == production.schema.features and dtype == production.schema.dtype:
@@ -38,7 +41,9 @@ def projection(production: ModelSpec, candidate: ModelSpec) -> Projection:
     recodings: list[tuple[int, NDArray[np.floating]]] = []
     for index, wanted in enumerate(candidate.schema.features):
         if wanted.name not in position:
-            raise ConfigurationError(f"{candidate.tag} needs feature {wanted.name!r}, which {production.tag} does not have")
+            raise ConfigurationError(
+                f"{candidate.tag} needs feature {wanted.name!r}, which {production.tag} does not have"
+            )
         given = production.schema.features[position[wanted.name]]
         _accepts(candidate, wanted, given)
         order.append(position[wanted.name])

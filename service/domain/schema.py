@@ -112,8 +112,10 @@ def label_indices(spec: ModelSpec, scores: Scores) -> list[int]:
     if spec.task == "binary":
         if len(scores) == 1:  # numpy's overhead would be most of a one-row request's cost here
             return [int(scores.item(1) >= np.float32(spec.threshold))]
-        return (scores[:, 1] >= np.float32(spec.threshold)).astype(np.intp).tolist()
-    return scores.argmax(axis=1).tolist()
+        positive: list[int] = (scores[:, 1] >= np.float32(spec.threshold)).astype(np.intp).tolist()
+        return positive
+    largest: list[int] = scores.argmax(axis=1).tolist()
+    return largest
 
 
 def all_finite(scores: Scores) -> bool:

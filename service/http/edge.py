@@ -195,7 +195,9 @@ class EdgeApp:
         content_type = headers.get(b"content-type", b"")
         if content_type not in route.content_types and content_type.lower() not in route.content_types:
             accepted = ", ".join(sorted(name.decode() for name in route.content_types if name))
-            raise Problem(415, f"content-type: expected {accepted}, found {content_type.decode('latin-1')[:100]}")
+            raise Problem(
+                415, f"content-type: expected {accepted}, found {content_type.decode('latin-1')[:100]}"
+            )
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise Problem(415, "content-encoding: compressed bodies are not read")
         length = headers.get(b"content-length")
@@ -247,7 +249,9 @@ def _override(edge: Edge, path: PredictPath, headers: Headers) -> Arm:
         raise Problem(403, "X-Model-Arm: no admin token is configured, so no arm can be chosen")
     given = headers.get(b"authorization", b"")
     if not given.startswith(b"Bearer "):
-        raise Problem(401, "X-Model-Arm: needs the admin bearer token", headers=((b"www-authenticate", b"Bearer"),))
+        raise Problem(
+            401, "X-Model-Arm: needs the admin bearer token", headers=((b"www-authenticate", b"Bearer"),)
+        )
     if not hmac.compare_digest(given.removeprefix(b"Bearer "), edge.admin_token.encode()):
         raise Problem(403, "X-Model-Arm: that is not the admin token")
     if headers[b"x-model-arm"] == b"production":
@@ -280,6 +284,10 @@ def _too_large(edge: Edge) -> Problem:
 
 
 async def _send(send: Send, reply: Reply) -> None:
-    headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+    ]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -121,7 +121,7 @@ class InstanceReader:
         return document
 
     def _read_all(self, instances: list[Any], errors: list[dict[str, Any]]) -> FeatureBatch:
-        """Canonical rows of plain JSON values; raises ``Problem`` with all ``errors``, those given included."""
+        """Canonical rows of plain JSON values; raises ``Problem`` with all errors, the given ones too."""
         rows = []
         for index, row in enumerate(instances):
             rows.append(self._read(("instances", index), row, errors))

@@ -37,7 +37,7 @@ class KServeCodec:
             return ask(head, self._reader.diagnose(body, FIELDS)["instances"], None, None)
         return ask(head, self._reader.rows(request.instances), None, None)
 
-    def encode(self, answer: Answer, question: Question) -> Encoded:
+    def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
         """The response; ``question`` is not needed, the arm is in a header."""
         return Encoded(b'{"predictions":[%b]}' % encode_predictions(answer), JSON)
 

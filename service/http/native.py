@@ -54,7 +54,7 @@ class NativeCodec:
             _refuse_offers(request.explain, request.uncertainty)
         return ask(head, self._reader.rows(request.instances), request.request_id, request.routing_key)
 
-    def encode(self, answer: Answer, question: Question) -> Encoded:
+    def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
         """The response; ``question`` is not needed."""
         frame = self._frames(answer.model.spec)[answer.arm]
         return Encoded(frame % (orjson.dumps(answer.request_id), encode_predictions(answer)), JSON)

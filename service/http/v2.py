@@ -224,6 +224,8 @@ def _decode_patiently(text: memoryview) -> _Request:
     document = read_json(text)
     try:
         return msgspec.convert(document, _Request)
+    except RecursionError as error:
+        raise Problem(400, "the body is nested too deep") from error
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         loc = [int(part) if part.isdigit() else part for part in re.findall(r"[\w-]+", path)]

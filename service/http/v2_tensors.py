@@ -83,7 +83,7 @@ class TensorReader:
             values, faults = self._converted(tensor, values)
         width = math.prod(self._packed_shape)
         for fault in faults:
-            self._refuse(*divmod(fault.index, width), fault.kind, fault.message, locate, errors)
+            self._refuse(*divmod(fault.element, width), fault.kind, fault.message, locate, errors)
         if errors:
             raise does_not_fit(errors)
         matrix: FeatureBatch = values.reshape(rows, width)
@@ -108,7 +108,7 @@ class TensorReader:
             column = self._position[tensor.name]
             values, faults = self._read_column(column, tensor, part)
             for fault in faults:
-                self._refuse(fault.index, column, fault.kind, fault.message, self._in_column, errors)
+                self._refuse(fault.element, column, fault.kind, fault.message, self._in_column, errors)
             if not faults:
                 matrix[:, column] = values
         if not errors:
@@ -146,7 +146,7 @@ class TensorReader:
         if not names:
             errors.append(_error(("inputs",), f"expected at least one; {self._offer()}"))
         elif not errors:
-            for column, feature in enumerate(self._features):
+            for feature in self._features:
                 if feature.name not in seen:
                     self._violated(feature.name, "missing")
                     errors.append(
@@ -192,7 +192,7 @@ class TensorReader:
         return converted, [Fault(index, "type", message.format(values[index])) for index in places]
 
     def _check(self, matrix: FeatureBatch, locate: Locate, errors: list[dict[str, Any]]) -> None:
-        """Adds an error for each value that is missing, infinite, too large or no whole number where it may not."""
+        """Adds an error for each value that may not be missing, infinite, so large or a fraction."""
         every = list(range(matrix.shape[1]))
         finite = np.isfinite(matrix)
         if not finite.all():
@@ -211,7 +211,7 @@ class TensorReader:
     def _check_codes(
         self, codes: FeatureBatch, column: int, locate: Locate, errors: list[dict[str, Any]]
     ) -> None:
-        """Adds an error for each number in a category's place, [rows, 1], that is no index of the manifest."""
+        """Adds an error for each number, [rows, 1], that is no index of the column's categories."""
         last = len(self._features[column].categories) - 1
         wrong = np.isfinite(codes) & ((codes < 0) | (codes > last) | (codes != np.floor(codes)))
         self._mark(wrong, [column], "category", f"expected a category's index, 0 to {last}", locate, errors)

@@ -21,7 +21,7 @@ from service.http.problem import TOO_MANY_ERRORS, Problem, does_not_fit
 Part: TypeAlias = memoryview | list[Any]
 """A tensor's data: raw bytes, or JSON values."""
 
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
     "INT32": np.dtype("<i4"),
@@ -63,9 +63,9 @@ class Tensor(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Fault(NamedTuple):
-    """An element that cannot be read; ``index`` is its place in C order."""
+    """An element that cannot be read; ``element`` is its place in C order."""
 
-    index: int
+    element: int
     kind: str
     message: str
 
@@ -185,15 +185,15 @@ def _flat(tensor: Tensor, data: list[Any]) -> list[Any]:
 
 def _faults(datatype: str, values: list[Any]) -> list[Fault]:
     """JSON values that are not of the datatype."""
-    types = _JSON_TYPES[datatype]
+    types, found = _JSON_TYPES[datatype], set(map(type, values))
     low, high = _LIMITS.get(datatype, (0, 0))
-    if set(map(type, values)) <= types and (datatype == "BYTES" or _within(values, low, high)):
+    if found <= types and (int not in found or _within(values, low, high)):
         return []
     faults = []
     for index, value in enumerate(values):
         if type(value) not in types:
-            found = value if isinstance(value, float) else kind_of(value)
-            faults.append(Fault(index, "type", f"expected {datatype}, found {found}"))
+            shown = value if isinstance(value, float) else kind_of(value)
+            faults.append(Fault(index, "type", f"expected {datatype}, found {shown}"))
         elif isinstance(value, int | float) and (value < low or value > high):
             faults.append(Fault(index, "range", TOO_LARGE))
         if len(faults) == TOO_MANY_ERRORS:

@@ -186,7 +186,7 @@ class CandidateShadow:
     def _compare(self, batch: ShadowBatch, observation: Observation) -> None:
         assert observation.scores is not None
         seconds = observation.seconds / len(batch)
-        numbers = np.isfinite(observation.scores).all(axis=1)
+        numbers: NDArray[np.bool_] = np.isfinite(observation.scores).all(axis=1)
         if not numbers.all():
             self.account.count("candidate_error", batch.senders[~numbers])
             log.warning("%s answered no number for %d rows", self.candidate.tag, int((~numbers).sum()))
@@ -200,7 +200,9 @@ class CandidateShadow:
             log.warning("production failed in the shadow: %s", error)
             self.account.count("deadline", batch.senders)
             return
-        self.sink.compared(compare(self.production, self.candidate, batch.rows, reference, scores, seconds, self.slices))
+        self.sink.compared(
+            compare(self.production, self.candidate, batch.rows, reference, scores, seconds, self.slices)
+        )
         self.account.count("compared", batch.senders)
 
     def _reference(self, batch: ShadowBatch) -> Scores:

@@ -91,7 +91,10 @@ class ShadowProcess:
     def start(self) -> None:
         """Starts the threads; they inherit this process's priority."""
         work = [("receive", self._receive)]
-        work += [(f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow)) for shadow in self.receiver.running()]
+        work += [
+            (f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow))
+            for shadow in self.receiver.running()
+        ]
         for name, target in work:
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()

@@ -131,7 +131,9 @@ def test_only_the_admin_chooses_an_arm(server: Server, instances: list[dict[str,
 
     def ask(wanted: str, **headers: str) -> httpx.Response:
         return httpx.post(
-            f"{server.url}/predict", json={"instances": instances[:1]}, headers={"X-Model-Arm": wanted, **headers}
+            f"{server.url}/predict",
+            json={"instances": instances[:1]},
+            headers={"X-Model-Arm": wanted, **headers},
         )
 
     assert ask("canary").status_code == 401

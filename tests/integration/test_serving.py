@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -65,7 +64,10 @@ def test_metrics_and_report_add_up_over_workers_and_match_an_offline_comparison(
         assert matrix(report[tag]) - matrix(report_before[tag]) == flipped
         rent = np.array([row["Home"] == "rent" for row in instances])
         compared = report[tag]["slices"]["Home=rent"]["compared"]
-        assert compared - report_before[tag]["slices"].get("Home=rent", {"compared": 0})["compared"] == rent.sum()
+        assert (
+            compared - report_before[tag]["slices"].get("Home=rent", {"compared": 0})["compared"]
+            == rent.sum()
+        )
         total = report[tag]["gap"]["mean"] * report[tag]["gap"]["count"]
         total -= (report_before[tag]["gap"]["mean"] or 0.0) * report_before[tag]["gap"]["count"]
         assert total == pytest.approx(np.abs(production - candidate).max(axis=1).sum(), rel=1e-4)
@@ -82,7 +84,11 @@ def test_a_shadow_that_is_killed_costs_no_answer_and_no_row_of_the_account(
             for turn in range(20_000):
                 if stop.is_set():
                     return
-                codes[client.post("/predict", json={"instances": [instances[turn % len(instances)]]}).status_code] += 1
+                codes[
+                    client.post(
+                        "/predict", json={"instances": [instances[turn % len(instances)]]}
+                    ).status_code
+                ] += 1
 
     thread = threading.Thread(target=traffic)
     thread.start()
@@ -93,9 +99,7 @@ def test_a_shadow_that_is_killed_costs_no_answer_and_no_row_of_the_account(
             os.kill(pid, signal.SIGKILL)
         assert eventually(lambda: set(server.tree().get("shadow", [])) - set(old), 30), "not spawned again"
         down = books(server)
-        grew = eventually(
-            lambda: books(server).since(down).outcomes["credit:gbm-2"]["compared"] > 0, 30
-        )
+        grew = eventually(lambda: books(server).since(down).outcomes["credit:gbm-2"]["compared"] > 0, 30)
         assert grew, "the new shadow compares nothing"
     finally:
         stop.set()
@@ -108,19 +112,21 @@ def test_a_shadow_that_is_killed_costs_no_answer_and_no_row_of_the_account(
     assert after.outcomes["credit:gbm-2"]["shadow_down"] > 0
 
 
+@pytest.mark.system("promtool")
 def test_the_metrics_page_has_no_series_made_by_callers_and_pleases_promtool(
     server: Server, client: httpx.Client
 ) -> None:
     for turn in range(50):
         client.get(f"/made/up/{turn}")
-        client.post("/predict", json={"instances": [{"made-up": turn}]}, headers={"X-Request-Id": f"id-{turn}"})
+        client.post(
+            "/predict", json={"instances": [{"made-up": turn}]}, headers={"X-Request-Id": f"id-{turn}"}
+        )
     page = client.get("/metrics").text
     assert "made" not in page
     assert "id-1" not in page
-    if shutil.which("promtool") is None:
-        assert os.environ.get("REQUIRE_SYSTEM") != "1", "promtool is missing: apt-get install prometheus"
-        pytest.skip("apt-get install prometheus")
-    checked = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, text=True, capture_output=True, check=False
+    )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 

@@ -13,7 +13,8 @@ PROBABILITY_BUCKETS: tuple[float, ...] = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 
 
 def gaps(a: Scores, b: Scores) -> NDArray[np.float32]:
     """Largest absolute difference over a row's outputs; [rows], in the outputs' own unit."""
-    return np.abs(a - b).max(axis=1)
+    largest: NDArray[np.float32] = np.abs(a - b).max(axis=1)
+    return largest
 
 
 def gap_buckets(classification: bool, spread: float) -> tuple[float, ...]:
