@@ -61,6 +61,14 @@ class Goal:
     floor: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """Requests per second of one run, and how far others disturbed it."""
+
+    value: float
+    foreign_share: float
+
+
 @dataclass(slots=True)
 class Scenario:
     """One kind of request put to several contestants."""
@@ -91,10 +99,12 @@ class Scenario:
     def findings(self) -> list[Finding]:
         found = []
         for goal in self.goals:
-            ours, theirs = self._rates(goal.ours), self._rates(goal.theirs)
-            if not theirs:
+            pairs = list(zip(self._rates(goal.ours), self._rates(goal.theirs), strict=False))
+            if not pairs:
                 continue
-            what = f"{self.name}: {goal.ours} / {goal.theirs}"
+            quiet = [pair for pair in pairs if max(rate.foreign_share for rate in pair) <= DISTURBED_ABOVE]
+            ours, theirs = zip(*[(a.value, b.value) for a, b in quiet or pairs], strict=True)
+            what = f"{self.name}: {goal.ours} / {goal.theirs}" + ("" if quiet else " (disturbed by others)")
             found.append(Finding(what, paired_ratio(ours, theirs), "x", goal.target, floor=goal.floor))
         failed = sum(each.summary.failed for runs in self.measured.values() for each in runs)
         return [*found, Finding(f"{self.name}: failed answers", failed, "", 0, at_most=True)]
@@ -127,10 +137,10 @@ class Scenario:
             f"{middle(lambda run: run.foreign_share):.0%}",
         )
 
-    def _rates(self, name: str) -> list[float]:
+    def _rates(self, name: str) -> list[_Rate]:
         if name == RAW:
-            return self.raw_rates
-        return [run.summary.per_second for run in self.measured.get(name, [])]
+            return [_Rate(rate, 0.0) for rate in self.raw_rates]
+        return [_Rate(run.summary.per_second, run.foreign_share) for run in self.measured.get(name, [])]
 
 
 HEADER = ("scenario", "contestant", "req/s", "rows/s", "p50 ms", "p99 ms", "CPU µs/req", "others")
@@ -313,7 +323,7 @@ def _conclude(options: argparse.Namespace, plan: Plan, scenarios: Sequence[Scena
         f"# Side-by-side benchmark\n\n`{document['command']}` on {machine}.\n\nServers on one core, the "
         f"generator (ceiling {ceiling:,.0f} req/s) on another; {contestants.CONNECTIONS} connections, "
         f"{plan.repetitions} alternating repetitions of {plan.seconds:g} s, medians; ratios are medians of "
-        "the repetitions' own ratios.\n"
+        "the ratios within those repetitions that others did not disturb.\n"
     )
     packages = ", ".join(f"{name} {number}" for name, number in {**machine.packages, **peers}.items())
     path = report.write("bench", document, f"{header}\n{ratios}\n\n{figures}\n\n{packages}", options.results)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.domain.schema import Binding, Feature, FeatureType, Layout, ModelSpec, Schema, Task
+from service.domain.slices import ALL
 from service.errors import BundleError
 
 MANIFEST_NAME = "manifest.yaml"
@@ -140,6 +141,8 @@ class Manifest(_Part):
         features = {feature.name: feature for feature in self.features}
         if len({part.name for part in self.slices}) != len(self.slices):
             raise ValueError("slices: a name is listed twice")
+        if ALL in {part.name for part in self.slices}:
+            raise ValueError(f"slices: {ALL!r} is the slice that every row is in; choose another name")
         for part in self.slices:
             feature = features.get(part.column)
             if feature is None:

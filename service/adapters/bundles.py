@@ -14,7 +14,7 @@ from models.bundle import Bundle, open_bundle
 from models.gate import parity
 from service.adapters.onnx import OnnxModel
 from service.domain.parity import ParityReport
-from service.domain.schema import FeatureBatch
+from service.domain.schema import Feature, FeatureBatch
 from service.domain.slices import Slice
 from service.errors import BundleError
 
@@ -107,3 +107,28 @@ def spread_of(bundle: Bundle) -> float:
     """The unit of a regression's score gaps: the reference scores' standard deviation, 1 if it is 0."""
     _, scores, _ = bundle.calibration()
     return float(scores.std()) or 1.0
+
+
+def ranges_of(bundle: Bundle) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value in training, by feature."""
+    return {entry.name: entry.range for entry in bundle.manifest.features if entry.range is not None}
+
+
+def example_of(bundle: Bundle) -> Any:
+    """One reference row as a caller would post it."""
+    row = bundle.background()[0]
+    schema = bundle.spec.schema
+    if schema.layout == "image":
+        return row.reshape(schema.shape).tolist()
+    return {
+        feature.name: _as_posted(feature, float(value))
+        for feature, value in zip(schema.features, row, strict=True)
+    }
+
+
+def _as_posted(feature: Feature, value: float) -> str | float | int | None:
+    if np.isnan(value):
+        return None
+    if feature.type == "string":
+        return feature.categories[int(value)]
+    return int(value) if feature.type == "int64" else value

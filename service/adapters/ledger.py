@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.observation import OUTCOMES, Outcome
+from service.errors import ConfigurationError
 
 SENDERS = 64
 """Edge workers that can be told apart."""
@@ -35,6 +36,9 @@ class Ledger:
     Args:
         path: the file; made where it is missing. Its directory must be emptied at server start.
         candidates: tags in configuration order, the same in every process.
+
+    Raises:
+        ConfigurationError: the file was made for another number of candidates.
     """
 
     def __init__(self, path: Path, candidates: tuple[str, ...]) -> None:
@@ -43,6 +47,10 @@ class Ledger:
         cells = int(np.prod(shape))
         words = cells + SENDERS + 3 * len(candidates)
         with path.open("ab") as file:
+            present = file.tell()
+            if present not in (0, words * 8):  # cutting it would pull the mapping from under a sibling
+                found = f"{present} bytes, expected {words * 8}"
+                raise ConfigurationError(f"{path} is another server's ledger: {found}")
             file.truncate(words * 8)  # zeros where new; no change where another process was first
         store = np.memmap(path, dtype=np.int64, mode="r+", shape=(words,))
         self._outcomes: NDArray[np.int64] = store[:cells].reshape(shape)
@@ -63,7 +71,7 @@ class Ledger:
         return int(self._handed[sender])
 
     def hand_over(self, sender: int, rows: int) -> None:
-        """Notes ``rows`` as handed over by an edge worker."""
+        """Notes ``rows`` as handed over by an edge worker; negative where they were not after all."""
         self._handed[sender] += rows
 
     def accounted(self, sender: int, candidate: int) -> int:

@@ -112,12 +112,14 @@ class Mirror:
         taken: list[Mirrored] = []
         filled = 0
         while self._waiting:
-            size = self._waiting[0].rows.nbytes + self._waiting[0].scores.nbytes
-            if taken and filled + size + frames.OVERHEAD > FRAME_BYTES:
+            item = self._waiting[0]
+            size = item.rows.nbytes + item.scores.nbytes
+            framed = size + len(item.request_id) + frames.OVERHEAD
+            if taken and filled + framed > FRAME_BYTES:
                 break
             taken.append(self._waiting.popleft())
             self._waiting_bytes -= size
-            filled += size + frames.OVERHEAD
+            filled += framed
         rows = sum(len(item.rows) for item in taken)
         return frames.encode(self._sender, self._ledger.handed(self._sender), taken), rows
 
@@ -125,11 +127,14 @@ class Mirror:
         """Whether the frame is off our hands."""
         assert self._socket is not None
         data, rows = frame
+        self._ledger.hand_over(self._sender, rows)  # first: dying in between leaves rows missing, not unknown
         try:
             self._socket.send(data)
         except BlockingIOError:
+            self._ledger.hand_over(self._sender, -rows)
             return False
         except OSError as error:
+            self._ledger.hand_over(self._sender, -rows)
             self._frame = None
             if error.errno in (errno.EMSGSIZE, errno.ENOBUFS):
                 self._count("too_large", rows)
@@ -140,7 +145,6 @@ class Mirror:
             self._shed("shadow_down")
             return False
         self._last_sent = time.monotonic()
-        self._ledger.hand_over(self._sender, rows)
         return True
 
     def _shed(self, outcome: Outcome) -> None:

@@ -38,10 +38,14 @@ def receiver(path: Path) -> socket.socket:
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
-    with _short(fresh) as address:
-        opened.bind(address)
-    fresh.chmod(0o600)
-    fresh.replace(path)  # senders see the old socket or the new one, never none
+    try:
+        with _short(fresh) as address:
+            opened.bind(address)
+        fresh.chmod(0o600)
+        fresh.replace(path)  # senders see the old socket or the new one, never none
+    except OSError:
+        opened.close()
+        raise
     return opened
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
+    """Rules and state of one breaker."""
+
     limit: int = 5
     """Failures in a row that open it."""
     pause: float = 5.0

@@ -76,10 +76,13 @@ def read_json(body: bytes | memoryview) -> Any:
     """The document, read by Python's own slow reader, which knows NaN and infinities.
 
     Raises:
-        Problem: 400, the body is not UTF-8 or not JSON.
+        Problem: 400, the body is not UTF-8 or not JSON, or spells half of a surrogate pair.
     """
     try:
-        return json.loads(str(body, "utf-8"))
+        document = json.loads(str(body, "utf-8"))
+        if b"\\u" in bytes(body):
+            json.dumps(document, ensure_ascii=False).encode()  # raises where an answer could not repeat it
+        return document
     except (ValueError, RecursionError) as error:
         raise Problem(400, f"the body is not JSON: {error}") from error
 

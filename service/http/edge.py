@@ -156,8 +156,6 @@ class EdgeApp:
                 "headers": [
                     (b"content-type", encoded.content_type),
                     (b"content-length", b"%d" % len(encoded.body)),
-                    (b"x-request-id", answer.request_id.encode()),
-                    (b"x-model-arm", answer.arm.encode()),
                     *encoded.headers,
                 ],
             }
@@ -185,7 +183,8 @@ class EdgeApp:
     async def _refuse(self, edge: Edge, template: str, scope: Scope, send: Send, error: Problem) -> None:
         request_id = request_id_of(dict(scope["headers"]))
         headers = ((b"x-request-id", request_id.encode()), *error.headers)
-        await _send(send, Reply(error.body(request_id), problem.CONTENT_TYPE, error.status, headers))
+        body = error.body(request_id)
+        await _send(send, Reply(body, problem.CONTENT_TYPE, error.status, headers))
         edge.responded(template, error.status)
 
     def _admit(self, edge: Edge, route: Route, headers: Headers) -> PredictPath:

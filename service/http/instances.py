@@ -32,7 +32,7 @@ WHOLE = 2**53
 """Integers up to here are exact in float64."""
 LONGEST_NAME = 200
 """Characters of a caller's own name that a problem repeats; no feature's name is longer."""
-TOO_LARGE = "the number is too large for the model's type"
+TOO_LARGE = "infinite, or too large for the model's type"
 
 
 _FLOAT = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
@@ -232,8 +232,9 @@ class InstanceReader:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 errors.append(_error(loc, f"expected a number, found {kind_of(value)}"))
                 return []
-            if not abs(value) <= LARGEST:
-                errors.append(_error(loc, "may not be missing" if math.isnan(value) else TOO_LARGE))
+            missing = isinstance(value, float) and math.isnan(value)
+            if missing or abs(value) > LARGEST:
+                errors.append(_error(loc, "may not be missing" if missing else TOO_LARGE))
                 return []
             return [float(value)]
         if not isinstance(value, list) or len(value) != shape[0]:

@@ -38,8 +38,9 @@ class KServeCodec:
         return ask(head, self._reader.rows(request.instances), None, None)
 
     def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
-        """The response; ``question`` is not needed, the arm is in a header."""
-        return Encoded(b'{"predictions":[%b]}' % encode_predictions(answer), JSON)
+        """The response; its body has no room for the request id and the arm, so headers say them."""
+        headers = ((b"x-request-id", answer.request_id.encode()), (b"x-model-arm", answer.arm.encode()))
+        return Encoded(b'{"predictions":[%b]}' % encode_predictions(answer), JSON, headers)
 
 
 def models(names: tuple[str, ...]) -> dict[str, list[str]]:

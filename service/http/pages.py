@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from service.http.edge import Page, Reply
-from service.http.problem import Problem
+from service.http.problem import overloaded
 
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
@@ -43,21 +43,19 @@ def metrics(text: Callable[[], bytes]) -> Page:
     return page
 
 
-def alive() -> Page:
-    """Says that the event loop turns."""
+def text(body: bytes) -> Page:
+    """A page of plain text that never changes."""
 
     async def page() -> Reply:
-        return Reply(b"ok\n", TEXT)
+        return Reply(body, TEXT)
 
     return page
 
 
-def ready(unfit: str | None) -> Page:
-    """200 where predictions are answered, else 503 with the reason."""
+def unless(unfit: str | None, page: Page) -> Page:
+    """``page`` where predictions are answered, else 503 with the reason."""
 
-    async def page() -> Reply:
-        if unfit is not None:
-            raise Problem(503, f"not ready: {unfit}", headers=((b"retry-after", b"30"),))
-        return Reply(b"ok\n", TEXT)
+    async def refusal() -> Reply:
+        raise overloaded(f"not ready: {unfit}", retry_after=30)
 
-    return page
+    return page if unfit is None else refusal

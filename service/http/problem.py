@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import Any
 
@@ -38,7 +37,7 @@ class Problem(Exception):
 
     def body(self, request_id: str) -> bytes:
         """The document as JSON."""
-        document = {
+        document: dict[str, Any] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
@@ -47,10 +46,7 @@ class Problem(Exception):
             "errors": self.errors[:TOO_MANY_ERRORS],
             "error": self.detail,  # where clients of the Open Inference Protocol and of KServe look
         }
-        try:
-            return orjson.dumps(document)
-        except TypeError:  # half a surrogate pair in what the caller sent; orjson writes UTF-8 only
-            return json.dumps(document).encode()
+        return orjson.dumps(document)
 
 
 def does_not_fit(errors: list[dict[str, Any]]) -> Problem:

@@ -70,9 +70,10 @@ class TensorReader:
         """
         parts = v2_wire.split(tensors, binary)
         alone = len(tensors) == 1 and tensors[0].name == self._packed
-        if alone and not (len(self._features) == 1 and self._packed in self._position):
-            return self._read_packed(tensors[0], parts[0])
-        return self._read_columns(tensors, parts)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+            if alone and not (len(self._features) == 1 and self._packed in self._position):
+                return self._read_packed(tensors[0], parts[0])
+            return self._read_columns(tensors, parts)
 
     def _read_packed(self, tensor: Tensor, part: Part) -> FeatureBatch:
         rows = self._count(tensor, (self._packed_shape,))
@@ -179,8 +180,7 @@ class TensorReader:
         """The values in the canonical type; a fault for each that it cannot hold exactly."""
         if values.dtype == self._dtype:
             return values, []
-        with np.errstate(over="ignore"):
-            converted = values.astype(self._dtype)
+        converted = values.astype(self._dtype)
         wrong = (converted != values) & ~np.isnan(converted)
         if values.dtype.kind == "i":
             wrong |= (values > WHOLE) | (values < -WHOLE)
@@ -198,7 +198,7 @@ class TensorReader:
         if not finite.all():
             missing = np.isnan(matrix)
             self._mark(missing & ~self._may_miss, every, "missing", "may not be missing", locate, errors)
-            self._mark(~finite & ~missing, every, "range", "expected a finite number", locate, errors)
+            self._mark(~finite & ~missing, every, "range", TOO_LARGE, locate, errors)
         if self._dtype == np.float64:
             self._mark(finite & (np.abs(matrix) > LARGEST), every, "range", TOO_LARGE, locate, errors)
         if self._whole:

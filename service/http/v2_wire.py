@@ -129,10 +129,7 @@ def numbers(tensor: Tensor, part: Part) -> tuple[NDArray[Any], list[Fault]]:
     if faults:
         return np.empty(0), faults
     array = np.array(values, np.float64)
-    if tensor.datatype == "FP32":
-        with np.errstate(over="ignore"):  # it becomes infinite, which no model takes
-            array = array.astype(np.float32)
-    return array, []
+    return array.astype(np.float32) if tensor.datatype == "FP32" else array, []
 
 
 def words(tensor: Tensor, part: Part) -> tuple[list[bytes], list[Fault]]:
@@ -148,7 +145,7 @@ def words(tensor: Tensor, part: Part) -> tuple[list[bytes], list[Fault]]:
     values = _flat(tensor, part)
     faults = _faults("BYTES", values)
     texts = [value if isinstance(value, str) else "" for value in values]
-    return [text.encode(errors="surrogatepass") for text in texts], faults
+    return [text.encode() for text in texts], faults
 
 
 def pack(elements: Sequence[bytes]) -> bytes:

@@ -1,13 +1,14 @@
 """The journey of one request: assign it to an arm, infer, hand the answer back, then settle.
 
 Decoding before it and encoding after it belong to ``service.http``. ``settle`` runs once the answer
-is on its way: it hands the rows to the mirror and tallies, and whatever fails there is counted,
+is on its way: it hands the rows to the mirror and tallies, and whatever fails there is logged,
 never raised.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,11 @@ from service.domain.observation import Arm, Mirrored
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, Scores, all_finite, label_indices
 from service.errors import DeadlineError, InferenceError
+
+log = logging.getLogger("understudy.predict")
+
+GRACE_SECONDS = 0.05
+"""How long after its deadline a run that was told to stop is waited for."""
 
 
 class Question(NamedTuple):
@@ -143,19 +149,22 @@ class PredictPath:
         if len(rows) <= model.inline_rows:
             scores = model.infer(rows, due)
         else:
-            scores = await model.infer_in_thread(rows, due)
+            scores = await _infer_in_thread(model, rows, due)
         if not all_finite(scores):
             raise InferenceError(f"{model.spec.tag} answered a score that is not a number")
         return Answer(question.request_id, model, "production", scores, label_indices(model.spec, scores))
 
     def settle(self, question: Question, answer: Answer) -> None:
-        """Everything that waits until the answer is sent: tally and mirror."""
-        tally = answer.model.tally
-        for label in answer.labels:
-            tally.labels[label] += 1
-        tally.seconds.append(time.monotonic() - question.start)
-        if self._mirror is not None:
-            self._mirror.offer(Mirrored(answer.request_id, answer.arm, question.rows, answer.scores))
+        """Everything that waits until the answer is sent: tally and mirror; never raises."""
+        try:
+            tally = answer.model.tally
+            for label in answer.labels:
+                tally.labels[label] += 1
+            tally.seconds.append(time.monotonic() - question.start)
+            if self._mirror is not None:
+                self._mirror.offer(Mirrored(answer.request_id, answer.arm, question.rows, answer.scores))
+        except Exception:  # the caller has the answer; what follows it is ours alone
+            log.exception("an answer could not be settled")
 
     def _assign(self, rollout: Rollout, question: Question) -> Arm:
         if question.arm is not None:
@@ -169,19 +178,34 @@ class PredictPath:
     async def _ask_canary(self, canary: Canary, question: Question) -> Answer | None:
         """The canary's answer, or None where production has to answer for it."""
         model = canary.serving
-        if not allows(canary.breaker, time.monotonic()):
+        now = time.monotonic()
+        if not allows(canary.breaker, now):
             self._fell_back(model.spec.tag, "breaker_open")
             return None
+        canary.breaker = started(canary.breaker, now)
         try:
-            async with asyncio.timeout(self._canary_deadline + 0.05):  # for a run that cannot be stopped
-                rows = canary.project(question.rows)
-                scores = await model.infer_in_thread(rows, time.monotonic() + self._canary_deadline)
+            scores = await _infer_in_thread(model, canary.project(question.rows), now + self._canary_deadline)
             if not all_finite(scores):
                 raise InferenceError("a score is not a number")
-        except (TimeoutError, InferenceError) as error:
-            late = isinstance(error, TimeoutError | DeadlineError)
+        except Exception as error:  # whatever it is, production answers
+            if not isinstance(error, InferenceError):
+                log.exception("canary %s", model.spec.tag)
             canary.breaker = failed(canary.breaker, time.monotonic())
-            self._fell_back(model.spec.tag, "deadline" if late else "error")
+            self._fell_back(model.spec.tag, "deadline" if isinstance(error, DeadlineError) else "error")
             return None
         canary.breaker = succeeded(canary.breaker)
         return Answer(question.request_id, model, "canary", scores, label_indices(model.spec, scores))
+
+
+async def _infer_in_thread(model: Serving, rows: FeatureBatch, due: float) -> Scores:
+    """The scores from a thread; a run that cannot be stopped is left alone there.
+
+    Raises:
+        DeadlineError: it did not answer in time.
+        InferenceError: it failed.
+    """
+    try:
+        async with asyncio.timeout(due - time.monotonic() + GRACE_SECONDS):
+            return await model.infer_in_thread(rows, due)
+    except TimeoutError as error:
+        raise DeadlineError(f"{model.spec.tag} could not be stopped at its deadline") from error

@@ -67,17 +67,18 @@ class RolloutPath:
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def look(self) -> None:
-        """Applies the file if it changed since the last look."""
-        seen = self._fingerprint()
-        if seen == self._seen:
-            return
-        self._seen = seen
+        """Applies the file if it changed since the last look; never raises."""
         try:
+            seen = self._fingerprint()
+            if seen == self._seen:
+                return
+            self._seen = seen
             rollout = self._read()
             split = await self._prepare(rollout)
-        except UnderstudyError as error:
-            self.state = replace(self.state, refused=str(error), refused_at=datetime.now(UTC))
-            log.error("rollout change refused, the split in force stays: %s", error)
+        except Exception as error:  # a watch that ended could never take a canary back
+            reason = str(error) if isinstance(error, UnderstudyError) else f"unexpected error: {error!r}"
+            self.state = replace(self.state, refused=reason, refused_at=datetime.now(UTC))
+            log.error("rollout change refused, the split in force stays: %s", reason)
             return
         self._apply(split)
 

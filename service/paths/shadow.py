@@ -93,7 +93,9 @@ class CandidateShadow:
     def __post_init__(self) -> None:
         self._step = self.limits.batch_rows
         crashes = self.account.crashes()
-        if crashes:
+        if not crashes:
+            self._set_breaker(self.breaker)  # the ledger may still show the last life's
+        else:
             self._set_breaker(tripped(self.breaker, self.clock(), crashes - 1))
             log.warning("%s was running when the shadow died, %d times in a row", self.candidate.tag, crashes)
 
@@ -168,6 +170,9 @@ class CandidateShadow:
             return Observation(None, "deadline", time.thread_time() - start, str(error))
         except InferenceError as error:
             return Observation(None, "candidate_error", time.thread_time() - start, str(error))
+        except Exception as error:  # in the projection, say: the rows are still to be accounted for
+            log.exception("%s", self.candidate.tag)
+            return Observation(None, "candidate_error", time.thread_time() - start, repr(error))
         return Observation(scores, seconds=time.thread_time() - start)
 
     def _isolate(self, batch: ShadowBatch, observation: Observation) -> None:
@@ -186,32 +191,37 @@ class CandidateShadow:
     def _compare(self, batch: ShadowBatch, observation: Observation) -> None:
         assert observation.scores is not None
         seconds = observation.seconds / len(batch)
-        numbers: NDArray[np.bool_] = np.isfinite(observation.scores).all(axis=1)
-        if not numbers.all():
-            self.account.count("candidate_error", batch.senders[~numbers])
-            log.warning("%s answered no number for %d rows", self.candidate.tag, int((~numbers).sum()))
-            batch = batch.take(numbers)
-        if not len(batch):
+        reference = self._reference(batch)
+        answered = np.asarray(np.isfinite(observation.scores).all(axis=1), dtype=np.bool_)
+        known = np.asarray(np.isfinite(reference).all(axis=1), dtype=np.bool_)
+        if not answered.all():
+            self.account.count("candidate_error", batch.senders[~answered])
+            log.warning("%s answered no number for %d rows", self.candidate.tag, int((~answered).sum()))
+        if not known.all():
+            self.account.count("deadline", batch.senders[answered & ~known])
+        both = answered & known
+        if not both.any():
             return
-        scores = observation.scores[numbers]
-        try:
-            reference = self._reference(batch)
-        except InferenceError as error:  # production itself failed on rows that the canary answered
-            log.warning("production failed in the shadow: %s", error)
-            self.account.count("deadline", batch.senders)
-            return
+        batch, reference, scores = batch.take(both), reference[both], observation.scores[both]
         self.sink.compared(
             compare(self.production, self.candidate, batch.rows, reference, scores, seconds, self.slices)
         )
         self.account.count("compared", batch.senders)
 
     def _reference(self, batch: ShadowBatch) -> Scores:
-        """Production's scores: as answered, or computed here where the canary answered."""
+        """Production's scores: as answered, or computed here where the canary answered.
+
+        NaN where production itself fails on rows that the canary answered.
+        """
         if not batch.canary.any():
             return batch.scores
         reference = batch.scores.copy()
         due = self.clock() + self.limits.deadline
-        reference[batch.canary] = self.answer_as_production(batch.rows[batch.canary], due)
+        try:
+            reference[batch.canary] = self.answer_as_production(batch.rows[batch.canary], due)
+        except InferenceError as error:
+            log.warning("production failed in the shadow: %s", error)
+            reference[batch.canary] = np.nan
         return reference
 
     def _fail(self, observation: Observation) -> None:

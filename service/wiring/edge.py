@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,12 +25,11 @@ from service.domain.projection import projection
 from service.domain.report import CandidateState, report
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import UnderstudyError
-from service.http import pages
 from service.http.codec import Head
-from service.http.edge import Edge, EdgeLimits, Route
-from service.http.instances import InstanceReader
-from service.http.native import NativeCodec
+from service.http.edge import Edge, EdgeLimits
+from service.http.openapi_schemas import Described
 from service.http.problem import Problem
+from service.http.routes import Sources, health, routes
 from service.paths.predict import Canary, PredictPath, Serving
 from service.paths.rollout import RolloutPath
 from service.settings import Environment, Settings, read_rollout
@@ -135,8 +133,28 @@ class EdgeBuilder:
             publish=metrics.share,
         )
         page = prometheus.Page(self._registry, self._ledger)
-        routes = self._routes(loaded, metrics, page, rollouts)
-        edge = Edge(path, None, routes, self._limits(), metrics.responded, self._environment.admin_token)
+        sources = Sources(
+            models=partial(self._describe_models, loaded),
+            rollout=rollouts.describe,
+            report=partial(self._report, page),
+            metrics=page.text,
+        )
+        limits = settings.limits
+        about = Described(
+            spec,
+            loaded.bundle.binding,
+            limits.max_rows,
+            bundles.ranges_of(loaded.bundle),
+            bundles.example_of(loaded.bundle),
+        )
+        edge = Edge(
+            path=path,
+            unfit=None,
+            routes=routes(about, __version__, limits.max_rows, metrics.violated, sources),
+            limits=self._limits(),
+            responded=metrics.responded,
+            admin_token=self._environment.admin_token,
+        )
         process.settle_memory()
         return EdgeProcess(edge, metrics, mirror, rollouts, settings.shadow.flush_ms / 1000)
 
@@ -189,24 +207,6 @@ class EdgeBuilder:
         limits = self._settings.limits
         return EdgeLimits(limits.max_body_bytes, limits.max_concurrency, limits.deadline_ms / 1000)
 
-    def _routes(
-        self,
-        loaded: Loaded,
-        metrics: prometheus.EdgeMetrics,
-        page: prometheus.Page,
-        rollouts: RolloutPath,
-    ) -> dict[str, Route]:
-        reader = InstanceReader(loaded.bundle.spec.schema, self._settings.limits.max_rows, metrics.violated)
-        models = partial(self._describe_models, loaded)
-        found = (
-            Route("/predict", predict=NativeCodec(reader)),
-            Route("/models", {"GET": pages.json_page(models)}),
-            Route("/rollout", {"GET": pages.json_page(rollouts.describe)}),
-            Route("/shadow/report", {"GET": pages.json_page(partial(self._report, page))}),
-            *_health(None, page.text),
-        )
-        return {route.template: route for route in found}
-
     def _describe_models(self, production: Loaded) -> dict[str, Any]:
         shadow = self._shadow_status()
         loading = {"state": "loading", "reason": "the shadow has not loaded it yet"}
@@ -234,15 +234,5 @@ class EdgeBuilder:
         name, _, version = self._settings.production.partition(":")
         metrics = prometheus.EdgeMetrics(self._registry, name, version, __version__)
         page = prometheus.Page(self._registry, self._ledger)
-        routes = {route.template: route for route in _health(reason, page.text)}
-        edge = Edge(None, reason, routes, self._limits(), metrics.responded, None)
+        edge = Edge(None, reason, health(reason, page.text), self._limits(), metrics.responded, None)
         return EdgeProcess(edge, metrics, None, None, 1.0)
-
-
-def _health(unfit: str | None, metrics: Callable[[], bytes]) -> tuple[Route, ...]:
-    return (
-        Route("/livez", {"GET": pages.alive()}),
-        Route("/healthz", {"GET": pages.alive()}),
-        Route("/readyz", {"GET": pages.ready(unfit)}),
-        Route("/metrics", {"GET": pages.metrics(metrics)}),
-    )

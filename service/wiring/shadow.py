@@ -117,11 +117,11 @@ class ShadowProcess:
             except TimeoutError:
                 continue
             try:
-                sender, first, rows, batch = self.read(buffer[:size], time.monotonic())
+                self.receiver.receive(*self.read(buffer[:size], time.monotonic()))
             except ValueError as error:  # not one of ours; its rows are found missing by the next frame
                 log.error("datagram of %d bytes cannot be read: %s", size, error)
-                continue
-            self.receiver.receive(sender, first, rows, batch)
+            except Exception:  # a bug of ours must not make the shadow deaf
+                log.exception("datagram of %d bytes", size)
 
     def _follow(self, shadow: CandidateShadow) -> None:
         while not self._stopping.is_set() or shadow.waiting():

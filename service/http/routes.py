@@ -1,0 +1,74 @@
+"""Every path that is answered, for one model: what to call, and its name in metrics and documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from service.http import kserve, openapi, pages, v2
+from service.http.edge import Page, Route
+from service.http.instances import InstanceReader, Violated
+from service.http.kserve import KServeCodec
+from service.http.native import NativeCodec
+from service.http.openapi_schemas import Described
+from service.http.v2 import V2Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where pages get what they show; each is called anew for each request."""
+
+    models: Callable[[], Any]
+    rollout: Callable[[], Any]
+    report: Callable[[], Any]
+    metrics: Callable[[], bytes]
+
+
+def health(unfit: str | None, metrics: Callable[[], bytes]) -> dict[str, Route]:
+    """What is answered even where nothing can be predicted."""
+    live = pages.fixed(v2.server_live())
+    found = {
+        "/livez": pages.text(b"ok\n"),
+        "/healthz": pages.text(b"ok\n"),
+        "/readyz": pages.unless(unfit, pages.text(b"ok\n")),
+        "/metrics": pages.metrics(metrics),
+        "/v2/health/live": live,
+        "/v2/health/ready": pages.unless(unfit, pages.fixed(v2.server_ready(True))),
+    }
+    return {path: Route(path, {"GET": page}) for path, page in found.items()}
+
+
+def routes(
+    about: Described, version: str, max_rows: int, violated: Violated, sources: Sources
+) -> dict[str, Route]:
+    """Path to route, for a service of this ``version`` whose production model is ``about``."""
+    spec = about.spec
+    reader = InstanceReader(spec.schema, max_rows, violated)
+    found = {
+        **health(None, sources.metrics),
+        "/predict": Route("/predict", predict=NativeCodec(reader)),
+        "/models": _get("/models", pages.json_page(sources.models)),
+        "/rollout": _get("/rollout", pages.json_page(sources.rollout)),
+        "/shadow/report": _get("/shadow/report", pages.json_page(sources.report)),
+        "/v2": _get("/v2", pages.fixed(v2.server_metadata(version))),
+        "/v1/models": _get("/v1/models", pages.fixed(kserve.models((spec.name,)))),
+        f"/v1/models/{spec.name}": _get("/v1/models/{model}", pages.fixed(kserve.model(spec.name, True))),
+        f"/v1/models/{spec.name}:predict": Route("/v1/models/{model}:predict", predict=KServeCodec(reader)),
+    }
+    anyone = V2Codec(spec, about.binding, max_rows, violated)
+    pinned = V2Codec(spec, about.binding, max_rows, violated, arm="production")
+    any_version, one_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+    for template, codec in ((any_version, anyone), (one_version, pinned)):
+        path = template.format(model=spec.name, version=spec.version)
+        metadata = v2.model_metadata(spec, about.binding, (spec.version,))
+        found[path] = _get(template, pages.fixed(metadata))
+        found[f"{path}/ready"] = _get(f"{template}/ready", pages.fixed(v2.model_ready(spec.name, True)))
+        found[f"{path}/infer"] = Route(f"{template}/infer", predict=codec, content_types=v2.CONTENT_TYPES)
+    documented = {route.template: route.methods for route in found.values()} | {"/docs.json": ["GET"]}
+    found["/docs.json"] = _get("/docs.json", pages.fixed(openapi.document(about, version, documented)))
+    return found
+
+
+def _get(template: str, page: Page) -> Route:
+    return Route(template, {"GET": page})

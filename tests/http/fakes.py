@@ -1,0 +1,137 @@
+"""Models without graphs, requests without sockets: what the codecs' tests have in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.domain.observation import Arm
+from service.domain.schema import Binding, Feature, FeatureBatch, ModelSpec, Schema, Scores, label_indices
+from service.http.codec import Codec, Head
+from service.http.instances import InstanceReader
+from service.http.problem import Problem
+from service.http.v2 import V2Codec
+from service.paths.predict import Answer, Question, Serving
+
+MAX_ROWS = 50
+
+MIXED = (
+    Feature("Age", "int64"),
+    Feature("Income per month", "float", missing=True),
+    Feature("Wohnort – 100%", "string", ("rent", "own", "Größe 5%"), missing=True),
+    Feature("instances", "float"),
+    Feature("Job", "string", ("fixed", "free")),
+)
+NUMBERS = (Feature("a", "float"), Feature("b", "float", missing=True), Feature("c", "int64"))
+
+CREDIT = ModelSpec("credit", "gbm-1", "binary", Schema(MIXED, "tensor"), ("bad", "good"))
+PIPELINE = ModelSpec("pipeline", "1", "multiclass", Schema(MIXED, "columns"), ('sa"id', "50%", "plain"))
+NUMERIC = ModelSpec("numeric", "2", "binary", Schema(NUMBERS, "tensor"), ("no", "yes"))
+HOUSES = ModelSpec("houses", "1", "regression", Schema(NUMBERS, "tensor"))
+DIGITS = ModelSpec("digits", "1", "multiclass", Schema((), "image", (2, 3)), ("zero", "one", "two"))
+MODELS = {spec.name: spec for spec in (CREDIT, PIPELINE, NUMERIC, HOUSES, DIGITS)}
+TABULAR = [CREDIT, PIPELINE, NUMERIC, HOUSES]
+
+
+class Violations(Counter[tuple[str, str]]):
+    """Counts (feature, kind)."""
+
+    def __call__(self, feature: str, kind: str) -> None:
+        self[feature, kind] += 1
+
+
+def binding(spec: ModelSpec) -> Binding:
+    inputs = spec.schema.names() if spec.schema.layout == "columns" else ("x",)
+    return Binding(inputs, "scores", "probabilities" if spec.classes else "value")
+
+
+def reader(spec: ModelSpec, violations: Violations | None = None) -> InstanceReader:
+    return InstanceReader(spec.schema, MAX_ROWS, Violations() if violations is None else violations)
+
+
+def v2_codec(spec: ModelSpec, violations: Violations | None = None, arm: Arm | None = None) -> V2Codec:
+    found = Violations() if violations is None else violations
+    return V2Codec(spec, binding(spec), MAX_ROWS, found, arm)
+
+
+def head(arm: Arm | None = None, **headers: object) -> Head:
+    """``x_request_id="1"`` becomes the header ``x-request-id: 1``."""
+    named = {name.replace("_", "-").encode(): str(value).encode() for name, value in headers.items()}
+    return Head(named, arm, 0.0)
+
+
+def refusal(codec: Codec, body: bytes, given: Head | None = None) -> Problem:
+    """The problem that ``decode`` raises."""
+    with pytest.raises(Problem) as caught:
+        codec.decode(body, given or head())
+    return caught.value
+
+
+class NoTally:
+    """Forgets."""
+
+    labels: list[int] = []
+    seconds: list[float] = []
+
+
+def scores_of(spec: ModelSpec, rows: FeatureBatch) -> Scores:
+    """Some smooth function of the rows: [rows, outputs], sums to 1 where there are classes."""
+    weights = np.sin(np.arange(spec.outputs * rows.shape[1]) + 1).reshape(rows.shape[1], spec.outputs)
+    margins = np.nan_to_num(rows.astype(np.float64), nan=0.5) @ weights
+    if not spec.classes:
+        return margins.astype(np.float32)
+    odds = np.exp(np.tanh(margins))
+    return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def serving(spec: ModelSpec) -> Serving:
+    def infer(rows: FeatureBatch, due: float) -> Scores:
+        return scores_of(spec, rows)
+
+    async def infer_in_thread(rows: FeatureBatch, due: float) -> Scores:
+        return infer(rows, due)
+
+    return Serving(spec, infer, infer_in_thread, 1000, NoTally())
+
+
+def answer(model: Serving, question: Question, arm: Arm = "production") -> Answer:
+    scores = scores_of(model.spec, question.rows)
+    return Answer(question.request_id, model, arm, scores, label_indices(model.spec, scores))
+
+
+def some_rows(spec: ModelSpec, count: int, seed: int, missing: float = 0.2) -> list[dict[str, Any]]:
+    """Instances whose numbers float32 holds exactly; a share of what may be missing is null."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        row: dict[str, Any] = {}
+        for feature in spec.schema.features:
+            if feature.missing and generator.random() < missing:
+                row[feature.name] = None
+            elif feature.type == "string":
+                row[feature.name] = feature.categories[generator.integers(len(feature.categories))]
+            elif feature.type == "int64":
+                row[feature.name] = int(generator.integers(-1000, 1000))
+            else:
+                row[feature.name] = float(np.float32(generator.normal() * 100))
+        rows.append(row)
+    return rows
+
+
+def expected_rows(spec: ModelSpec, instances: list[dict[str, Any]]) -> FeatureBatch:
+    """Canonical rows, worked out the slow and plain way."""
+    rows = [
+        [
+            np.nan
+            if row[feature.name] is None
+            else feature.categories.index(row[feature.name])
+            if feature.type == "string"
+            else row[feature.name]
+            for feature in spec.schema.features
+        ]
+        for row in instances
+    ]
+    return np.array(rows, dtype=spec.schema.dtype)
