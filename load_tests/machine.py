@@ -39,6 +39,8 @@ class Machine:
     kernel: str
     python: str
     packages: dict[str, str]
+    autogroups: bool
+    """Whether the kernel weighs sessions against each other: then a priority counts only within a session."""
 
     def __str__(self) -> str:
         return f"{self.cpu}, {self.cores} cores, Linux {self.kernel}, CPython {self.python}"
@@ -50,7 +52,15 @@ class Machine:
 def describe() -> Machine:
     memory = round(psutil.virtual_memory().total / 2**30, 1)
     cores = len(os.sched_getaffinity(0))
-    return Machine(_cpu(), cores, memory, platform.release(), platform.python_version(), versions(PACKAGES))
+    return Machine(
+        cpu=_cpu(),
+        cores=cores,
+        memory_gib=memory,
+        kernel=platform.release(),
+        python=platform.python_version(),
+        packages=versions(PACKAGES),
+        autogroups=_autogroups(),
+    )
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -100,6 +110,11 @@ def choose_cores() -> tuple[int, int]:
     """(server's core, load generator's core); the same one where there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[0], usable[1 % len(usable)]
+
+
+def _autogroups() -> bool:
+    switch = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    return switch.exists() and switch.read_text(encoding="ascii").strip() == "1"
 
 
 def _cpu() -> str:

@@ -86,6 +86,8 @@ class OnnxModel:
             raise BundleError(
                 f"{path}: output {binding.output!r} is a list of dictionaries; convert with zipmap=False"
             )
+        if outputs[binding.output] == "tensor(string)":
+            raise BundleError(f"{path}: output {binding.output!r} is tensor(string), expected numbers")
 
 
 class Watchdog:

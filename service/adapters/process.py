@@ -19,6 +19,9 @@ def log_to_stderr() -> None:
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.INFO)
+    access = logging.getLogger("uvicorn.access")  # uvicorn builds a line per request unless nobody listens
+    access.handlers = []
+    access.propagate = False
 
 
 def yield_the_cpu() -> bool:

@@ -58,6 +58,7 @@ class InstanceReader:
 
     def __init__(self, schema: Schema, max_rows: int, violated: Violated) -> None:
         self._schema = schema
+        self._width, self._dtype = schema.width, schema.dtype
         self._max_rows = max_rows
         self._violated = violated
         self._code = {
@@ -91,8 +92,8 @@ class InstanceReader:
                 packed = struct.pack(self._format(count), *chain.from_iterable(tuples))
         except struct.error:  # a missing value
             tuples = [row if type(row) is tuple else astuple(row) for row in instances]
-            return np.array(tuples, dtype=self._schema.dtype)
-        return np.frombuffer(packed, dtype=self._schema.dtype).reshape(count, -1)
+            return np.array(tuples, dtype=self._dtype)
+        return np.ndarray((count, self._width), self._dtype, packed)  # half the time of frombuffer
 
     def diagnose(self, body: bytes, fields: frozenset[str]) -> dict[str, Any]:
         """Reads a body that the fast decoder refused.

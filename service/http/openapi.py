@@ -144,7 +144,7 @@ def _predict(
 ) -> Operation:
     """A POST on the predict path; ``raw``: bodies may have raw tensors in them."""
     given = ("RequestId", "RoutingKey", "ModelArm", *(["JsonLength"] if raw else []))
-    told = {}
+    told: Json = {}
     if tag == "kserve":  # the other protocols say both in the body
         told |= {"X-Request-Id": "RequestId", "X-Model-Arm": "ModelArm"}
     if raw:

@@ -18,7 +18,7 @@ from service.domain.schema import Binding, Feature, FeatureBatch, Schema
 from service.http import v2_wire
 from service.http.instances import LARGEST, LONGEST_NAME, TOO_LARGE, WHOLE, Loc, Violated, unknown_category
 from service.http.problem import TOO_MANY_ERRORS, Problem, does_not_fit
-from service.http.v2_wire import DTYPES, Fault, Part, Tensor, unfit
+from service.http.v2_wire import Fault, Part, Tensor, unfit
 
 Locate: TypeAlias = Callable[[int, int], Loc]
 """(row, column) of the canonical matrix to its place in the request."""
@@ -81,7 +81,7 @@ class TensorReader:
         locate = partial(self._in_packed, tensor.name)
         values, faults = v2_wire.numbers(tensor, part)
         if not faults:
-            values, faults = self._converted(tensor, values)
+            values, faults = self._converted(values)
         width = math.prod(self._packed_shape)
         for fault in faults:
             self._refuse(*divmod(fault.element, width), fault.kind, fault.message, locate, errors)
@@ -122,7 +122,7 @@ class TensorReader:
         """One feature's canonical values, [rows]."""
         if self._features[column].type != "string":
             values, faults = v2_wire.numbers(tensor, part)
-            return (values, faults) if faults else self._converted(tensor, values)
+            return (values, faults) if faults else self._converted(values)
         words, faults = v2_wire.words(tensor, part)
         codes = self._codes[column]
         if not faults and not codes.keys() >= set(words):
@@ -143,6 +143,8 @@ class TensorReader:
                 errors.append(_error(loc, "holds every feature, so it goes alone"))
             elif name not in self._position:
                 errors.append(_error(loc, f"unknown input; {self._offer()}"))
+            if len(errors) == TOO_MANY_ERRORS:
+                break
             seen.add(name)
         if not names:
             errors.append(_error(("inputs",), f"expected at least one; {self._offer()}"))
@@ -176,20 +178,16 @@ class TensorReader:
             raise unfit(tensor, "expected at least one row", "shape")
         return rows
 
-    def _converted(self, tensor: Tensor, values: NDArray[Any]) -> tuple[NDArray[Any], list[Fault]]:
-        """The values in the canonical type; a fault for each that it cannot hold exactly."""
+    def _converted(self, values: NDArray[Any]) -> tuple[NDArray[Any], list[Fault]]:
+        """The values in the canonical type, rounded as JSON numbers are; too large an integer is a fault."""
         if values.dtype == self._dtype:
             return values, []
-        converted = values.astype(self._dtype)
-        wrong = (converted != values) & ~np.isnan(converted)
-        if values.dtype.kind == "i":
-            wrong |= (values > WHOLE) | (values < -WHOLE)
-        if not wrong.any():
+        with np.errstate(over="ignore"):  # what overflows is infinite now, and refused as too large
+            converted = values.astype(self._dtype)
+        if values.dtype.kind == "f" or not (wrong := (values > WHOLE) | (values < -WHOLE)).any():
             return converted, []
-        held = next(name for name, dtype in DTYPES.items() if dtype == self._dtype)
-        message = f"{tensor.datatype} {{}} cannot be held as {held}, which the model takes; round it first"
         places = np.flatnonzero(wrong)[:TOO_MANY_ERRORS].tolist()
-        return converted, [Fault(index, "type", message.format(values[index])) for index in places]
+        return converted, [Fault(index, "range", TOO_LARGE) for index in places]
 
     def _check(self, matrix: FeatureBatch, locate: Locate, errors: list[dict[str, Any]]) -> None:
         """Adds an error for each value that may not be missing, infinite, so large or a fraction."""

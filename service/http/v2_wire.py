@@ -109,7 +109,8 @@ def split(tensors: list[Tensor], binary: memoryview) -> list[Part]:
 def numbers(tensor: Tensor, part: Part) -> tuple[NDArray[Any], list[Fault]]:
     """The elements of a numeric tensor in C order, [elements], with NaN for JSON's null; or its faults.
 
-    Raw bytes keep their type and are not copied; JSON comes as float32 for FP32, else as float64.
+    Raw bytes keep their type and are not copied; JSON comes as float32 for FP32 (infinite where that
+    is too small for it), else as float64.
 
     Raises:
         Problem: 422, the datatype is none of ``DTYPES``, or the data is not as long as the shape says.

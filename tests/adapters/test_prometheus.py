@@ -42,7 +42,7 @@ else:
     metrics = prometheus.EdgeMetrics(registry, "m", "prod", "0")
     tally = metrics.arm(spec(), "production")
     tally.labels[1] += rows
-    tally.seconds += [0.001] * rows
+    tally.seconds.extend([0.001] * rows)
     metrics.responded("/predict", 200)
     metrics.share("m:one", rows / 100)
     metrics.flush()
@@ -122,7 +122,7 @@ def test_a_flush_moves_exactly_what_was_tallied(registry: CollectorRegistry) -> 
     for rounds in (1, 2):
         production.labels[0] += 3
         production.labels[1] += 4
-        production.seconds += [0.5, 0.0001]
+        production.seconds.extend([0.5, 0.0001])
         canary.labels[1] += 2
         canary.seconds.append(9.0)
         for _ in range(5):

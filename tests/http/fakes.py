@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections import Counter
 from typing import Any
 
@@ -21,7 +23,7 @@ MAX_ROWS = 50
 MIXED = (
     Feature("Age", "int64"),
     Feature("Income per month", "float", missing=True),
-    Feature("Wohnort – 100%", "string", ("rent", "own", "Größe 5%"), missing=True),
+    Feature("Wohnort ü 100%", "string", ("rent", "own", "Größe 5%"), missing=True),
     Feature("instances", "float"),
     Feature("Job", "string", ("fixed", "free")),
 )
@@ -70,11 +72,36 @@ def refusal(codec: Codec, body: bytes, given: Head | None = None) -> Problem:
     return caught.value
 
 
-class NoTally:
-    """Forgets."""
+def outcome(codec: Codec, body: bytes, given: Head) -> tuple[int, FeatureBatch | None]:
+    """The status that a request is told, and its rows; anything but a problem is raised."""
+    try:
+        rows = codec.decode(body, given).rows
+    except Problem as problem:
+        return json.loads(problem.body("1"))["status"], None
+    return 200, rows
 
-    labels: list[int] = []
-    seconds: list[float] = []
+
+TOKENS = [
+    b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"NaN", b"-Infinity", b"1e999", b"true", b"-", b"0.5",
+    b"\\ud800", b"\\u0000", b"\xff", b"\x00", b"[" * 2000, b"9" * 30, b"instances", b"Age", b"request_id",
+]  # fmt: skip
+
+
+def mutated(body: bytes, generator: random.Random) -> bytes:
+    """The body with one to four cuts, swaps or insertions."""
+    for _ in range(generator.randint(1, 4)):
+        at = generator.randrange(len(body) + 1)
+        until = min(len(body), at + generator.choice((0, 0, 1, 1, 8)))
+        body = body[:at] + generator.choice((b"", bytes([generator.randrange(256)]), *TOKENS)) + body[until:]
+    return body
+
+
+class NoTally:
+    """Nobody reads it."""
+
+    def __init__(self) -> None:
+        self.labels: list[int] = []
+        self.seconds: list[float] = []
 
 
 def scores_of(spec: ModelSpec, rows: FeatureBatch) -> Scores:

@@ -12,7 +12,7 @@ import pytest
 from service.domain.schema import Feature, ModelSpec, Schema
 from service.http.kserve import KServeCodec
 from service.http.native import NativeCodec
-from service.http.problem import TOO_MANY_ERRORS, Problem
+from service.http.problem import TOO_MANY_ERRORS
 from tests.http.fakes import (
     CREDIT,
     DIGITS,
@@ -23,12 +23,14 @@ from tests.http.fakes import (
     Violations,
     expected_rows,
     head,
+    mutated,
+    outcome,
     reader,
     refusal,
     some_rows,
 )
 
-GOOD = {"Age": 30, "Income per month": 1.5, "Wohnort – 100%": "own", "instances": -2, "Job": "fixed"}
+GOOD = {"Age": 30, "Income per month": 1.5, "Wohnort ü 100%": "own", "instances": -2, "Job": "fixed"}
 
 
 def body_of(*instances: Any) -> bytes:
@@ -65,7 +67,7 @@ def test_objects_and_arrays_may_be_mixed_and_keys_come_in_any_order() -> None:
 @pytest.mark.parametrize("blank", [b"null", b"NaN"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_null_and_nan_are_missing_where_the_manifest_allows_it(blank: bytes, count: int) -> None:
-    row = b'{"Age":1,"Income per month":%b,"Wohnort \xe2\x80\x93 100%%":%b,"instances":0,"Job":"free"}'
+    row = b'{"Age":1,"Income per month":%b,"Wohnort \xc3\xbc 100%%":%b,"instances":0,"Job":"free"}'
     body = b'{"instances":[%b]}' % b",".join([row % (blank, blank)] * count)
     rows = NativeCodec(reader(CREDIT)).decode(body, head()).rows
     assert rows.shape == (count, 5)
@@ -277,21 +279,6 @@ def test_an_image_of_another_shape_or_with_other_values_is_refused(
     assert message in found.errors[0]["msg"]
 
 
-TOKENS = [
-    b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"NaN", b"-Infinity", b"1e999", b"true", b"-", b"0.5",
-    b"\\ud800", b"\\u0000", b"\xff", b"\x00", b"[" * 2000, b"9" * 30, b"instances", b"Age", b"request_id",
-]  # fmt: skip
-
-
-def mutated(body: bytes, generator: random.Random) -> bytes:
-    """The body with one to four cuts, swaps or insertions."""
-    for _ in range(generator.randint(1, 4)):
-        at = generator.randrange(len(body) + 1)
-        until = min(len(body), at + generator.choice((0, 0, 1, 1, 8)))
-        body = body[:at] + generator.choice((b"", bytes([generator.randrange(256)]), *TOKENS)) + body[until:]
-    return body
-
-
 @pytest.mark.parametrize("codec", [NativeCodec, KServeCodec])
 @pytest.mark.parametrize("spec", [CREDIT, PIPELINE, DIGITS], ids=lambda spec: spec.name)
 def test_damaged_bodies_are_refused_with_a_problem_or_read_as_good_rows(
@@ -304,13 +291,9 @@ def test_damaged_bodies_are_refused_with_a_problem_or_read_as_good_rows(
     )
     statuses = set()
     for _ in range(2_000):
-        try:
-            rows = made.decode(mutated(whole, generator), head()).rows
-        except Problem as problem:
-            statuses.add(problem.status)
-            assert json.loads(problem.body("1"))["status"] == problem.status
-        else:
-            statuses.add(200)
+        status, rows = outcome(made, mutated(whole, generator), head())
+        statuses.add(status)
+        if rows is not None:
             assert rows.shape[1] == spec.schema.width
             assert not np.isinf(rows).any()
     assert {200, 400, 422} <= statuses <= {200, 400, 413, 422}

@@ -1,0 +1,101 @@
+"""Bundles out of the store: what passed the gate serves, what did not is refused with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import bentoml
+import numpy as np
+import pytest
+
+from models import store
+from models.manifest import SliceEntry
+from models.packaging import package
+from service.adapters import bundles
+from service.domain.slices import Slice
+from service.errors import BundleError
+from tests.models.graphs import Tiny, tiny
+
+Stored = Callable[[Tiny], str]
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[Stored]:
+    """Packages a tiny model and puts it into the store until the end of the test; gives its tag."""
+    tags: list[str] = []
+
+    def put(small: Tiny) -> str:
+        package(small.graph, small.manifest, small.material, tmp_path / small.manifest.version)
+        store.save(tmp_path / small.manifest.version)
+        tags.append(small.manifest.spec.tag)
+        return tags[-1]
+
+    yield put
+    for tag in tags:
+        bentoml.models.delete(tag)
+
+
+def load(tag: str) -> bundles.Loaded:
+    return bundles.load(tag, providers=("CPUExecutionProvider",), threads=1)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "columns", "image", "regression"])
+def test_a_stored_bundle_serves_what_it_was_packaged_with(stored: Stored, kind: str) -> None:
+    small = tiny(kind)
+    loaded = load(stored(small))
+    rows = bundles.sample_rows(loaded.bundle, 5)
+    np.testing.assert_allclose(loaded.model.predict(rows), small.trained(rows), atol=1e-5)
+    shown = loaded.describe()
+    assert (shown["name"], shown["version"], shown["state"]) == ("tiny", kind, "ready")
+    assert shown["parity"]["passed"] is True
+    assert shown["threshold"] == (0.5 if shown["task"] == "binary" else None)
+    assert shown["providers"] == ["CPUExecutionProvider"]
+
+
+def test_an_absent_bundle_is_refused_by_its_tag() -> None:
+    with pytest.raises(BundleError, match="tiny:nowhere"):
+        load("tiny:nowhere")
+
+
+def test_a_bundle_changed_after_packaging_is_refused(stored: Stored) -> None:
+    tag = stored(tiny("tensor"))
+    path = store.locate(tag) / "model.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        load(tag)
+
+
+def test_says_of_a_refused_bundle_who_and_why() -> None:
+    assert bundles.refused("tiny:new", "fails parity") == {
+        "name": "tiny",
+        "version": "new",
+        "state": "refused",
+        "reason": "fails parity",
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 40, 100])
+def test_sample_rows_are_the_reference_repeated(stored: Stored, rows: int) -> None:
+    bundle = load(stored(tiny("tensor"))).bundle
+    found, background = bundles.sample_rows(bundle, rows), bundle.background()
+    assert found.shape == (rows, 3)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found[-1], background[(rows - 1) % len(background)])
+
+
+def test_slices_are_columns_and_codes(stored: Stored) -> None:
+    small = tiny("tensor")
+    parts = (
+        SliceEntry(name="parents", column="home", value="parents"),
+        SliceEntry(name="two", column="age", value=2.0),
+    )
+    bundle = load(stored(replace(small, manifest=small.manifest.model_copy(update={"slices": parts})))).bundle
+    assert bundles.slices_of(bundle) == (Slice("parents", 1, 2.0), Slice("two", 0, 2.0))
+
+
+def test_the_spread_of_values_is_their_standard_deviation(stored: Stored) -> None:
+    bundle = load(stored(tiny("regression"))).bundle
+    _, scores, _ = bundle.calibration()
+    assert bundles.spread_of(bundle) == pytest.approx(float(np.std(scores.astype(np.float64))), rel=1e-5)
