@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 
 AGES = (2.0, 6.0)
-"""Seconds after which the shadow is killed, in turn: in the middle of its start, and at work."""
+"""Seconds after which a restarted shadow is killed, in turn: while it starts, and at work."""
 
 
 class CrashLoop:
     """Each call looks for the shadow among the children of ``supervisor`` and kills it when it is due.
 
-    Costs some 50 µs a call, because it runs inside the load generator's loop.
+    The first is due at once. A call costs some 50 µs, because it runs inside the load generator's loop.
     """
 
     def __init__(self, supervisor: int, service: str = "Shadow") -> None:

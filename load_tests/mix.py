@@ -68,11 +68,13 @@ def postings(
     applications: Sequence[Application], model: str, v2: V2Inputs | None, rows: int, draw: random.Random
 ) -> Iterator[Posting]:
     """Postings of ``rows`` rows in all, kinds drawn by ``SHARES``; native where v2 cannot say it."""
+    complete = [each for each in applications if None not in each[0].values()]
     left = rows
     while left > 0:
         (kind,) = draw.choices(KINDS, weights=list(SHARES.values()))
         count = min(left, 1 if kind in ("native", "invalid") else draw.randint(2, LARGEST_BATCH))
-        chosen = [draw.choice(applications) for _ in range(count)]
+        pool = complete if kind == "v2" and complete else applications
+        chosen = [draw.choice(pool) for _ in range(count)]
         yield _made(kind, chosen, model, v2, draw)
         left -= count
 

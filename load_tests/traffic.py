@@ -174,8 +174,19 @@ def _post(client: Client, tally: Tally, posting: Posting, request_id: str) -> bo
         return False
     tally.latencies.append(time.perf_counter() - start)
     tally.answered[posting.kind] += 1
-    tally.arms[reply.headers.get("x-model-arm", "unnamed")] += len(posting.labels)
+    tally.arms[arm_of(reply)] += len(posting.labels)
     return True
+
+
+def arm_of(reply: Reply) -> str:
+    """Who answered: named in a header, or by the protocol's own place in the body."""
+    if "x-model-arm" in reply.headers:
+        return reply.headers["x-model-arm"]
+    document = reply.json()
+    for place in ("model", "parameters"):
+        if "arm" in document.get(place, {}):
+            return str(document[place]["arm"])
+    return "unnamed"
 
 
 def _send_feedback(client: Client, tally: Tally, request_id: str, labels: list[str]) -> None:

@@ -13,33 +13,34 @@ from service.domain.observation import Mirrored, ShadowBatch
 from service.domain.schema import ModelSpec
 
 VERSION = 1
-OVERHEAD = 64
+OVERHEAD = 24
 """Bytes of framing that one request adds at most, beside its id and its arrays."""
-
 
 Rows: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
-class Entry(NamedTuple):
-    """One request, or a part of one."""
-
-    request_id: str
-    canary: bool
-    rows: Rows
-    values: bytes
-    """Canonical rows, C order, production's dtype."""
-    scores: bytes
-    """float32, C order."""
-
-
 class Frame(NamedTuple):
-    """One datagram. A frame without entries is a heartbeat: it only says ``first``."""
+    """One datagram, column by column. One without requests is a heartbeat: it only says ``first``."""
 
     version: int
     sender: Annotated[int, msgspec.Meta(ge=0, lt=SENDERS)]
     first: Rows
     """Rows that the sender had handed over before this frame."""
-    entries: list[Entry]
+    request_ids: list[str]
+    """One for each request, or part of one."""
+    counts: list[Rows]
+    """Rows of each request."""
+    canary: list[bool]
+    """Whether the canary answered it."""
+    values: bytes
+    """Canonical rows of all requests, C order, production's dtype."""
+    scores: bytes
+    """float32 scores of all rows, C order."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all requests."""
+        return sum(self.counts)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -48,11 +49,21 @@ _decoder = msgspec.msgpack.Decoder(Frame)
 
 def encode(sender: int, first: int, requests: Sequence[Mirrored]) -> bytes:
     """The datagram that carries ``requests``."""
-    entries = [
-        (item.request_id, item.arm == "canary", len(item.rows), item.rows.tobytes(), item.scores.tobytes())
-        for item in requests
-    ]
-    return _encoder.encode((VERSION, sender, first, entries))
+    values = scores = b""
+    if requests:
+        values = np.concatenate([item.rows for item in requests]).tobytes()
+        scores = np.concatenate([item.scores for item in requests]).tobytes()
+    frame = (
+        VERSION,
+        sender,
+        first,
+        [item.request_id for item in requests],
+        [len(item.rows) for item in requests],
+        [item.arm == "canary" for item in requests],
+        values,
+        scores,
+    )
+    return _encoder.encode(frame)
 
 
 def decode(datagram: bytes | memoryview) -> Frame:
@@ -67,20 +78,21 @@ def decode(datagram: bytes | memoryview) -> Frame:
 
 
 def batch_of(frame: Frame, spec: ModelSpec, received: float) -> ShadowBatch:
-    """The rows of a frame that has entries, in production's canonical form.
+    """The rows of a frame that has some, in production's canonical form.
 
     Raises:
         ValueError: an array does not fit ``spec``; the edge serves another model.
     """
-    counts = [entry.rows for entry in frame.entries]
-    total = sum(counts)
-    values = np.frombuffer(b"".join([entry.values for entry in frame.entries]), dtype=spec.schema.dtype)
-    scores = np.frombuffer(b"".join([entry.scores for entry in frame.entries]), dtype=np.float32)
+    if not len(frame.request_ids) == len(frame.counts) == len(frame.canary):
+        raise ValueError("the frame's columns differ in length")
+    rows = frame.rows
+    values = np.frombuffer(frame.values, dtype=spec.schema.dtype)
+    scores = np.frombuffer(frame.scores, dtype=np.float32)
     return ShadowBatch(
-        rows=values.reshape(total, spec.schema.width),
-        scores=scores.reshape(total, spec.outputs),
-        canary=np.repeat([entry.canary for entry in frame.entries], counts),
-        senders=np.full(total, frame.sender, dtype=np.int16),
+        rows=values.reshape(rows, spec.schema.width),
+        scores=scores.reshape(rows, spec.outputs),
+        canary=np.repeat(frame.canary, frame.counts),
+        senders=np.full(rows, frame.sender, dtype=np.int16),
         received=received,
-        request_ids=tuple(entry.request_id for entry in frame.entries),
+        request_ids=tuple(frame.request_ids),
     )

@@ -62,15 +62,17 @@ class Mirror:
         if self._sample_rate < 1.0 and self._random() >= self._sample_rate:
             self._count("sampled_out", len(item.rows))
             return
-        size = item.rows.nbytes + item.scores.nbytes
+        size = _size(item)
         if self._waiting_bytes + size > self._room:
             self._count("queue_full", len(item.rows))
             return
-        self._waiting_bytes += size
         if size <= FRAME_BYTES:
             self._waiting.append(item)
+            self._waiting_bytes += size
         else:
-            self._waiting.extend(_parts(item, size))
+            parts = _parts(item, size)
+            self._waiting += parts
+            self._waiting_bytes += sum(map(_size, parts))
 
     def flush(self) -> None:
         """Sends what waits, as far as the socket takes it; a heartbeat where nothing waits."""
@@ -110,17 +112,17 @@ class Mirror:
     def _pack(self) -> tuple[bytes, int]:
         """The next datagram and its rows; without rows it is a heartbeat."""
         taken: list[Mirrored] = []
-        filled = 0
-        while self._waiting:
-            item = self._waiting[0]
-            size = item.rows.nbytes + item.scores.nbytes
-            framed = size + len(item.request_id) + frames.OVERHEAD
-            if taken and filled + framed > FRAME_BYTES:
-                break
-            taken.append(self._waiting.popleft())
-            self._waiting_bytes -= size
-            filled += framed
-        rows = sum(len(item.rows) for item in taken)
+        if self._waiting_bytes <= FRAME_BYTES:
+            taken += self._waiting
+            self._waiting.clear()
+            self._waiting_bytes = 0
+        else:
+            filled = 0
+            while self._waiting and (not taken or filled + _size(self._waiting[0]) <= FRAME_BYTES):
+                taken.append(self._waiting.popleft())
+                filled += _size(taken[-1])
+            self._waiting_bytes -= filled
+        rows = sum([len(item.rows) for item in taken])
         return frames.encode(self._sender, self._ledger.handed(self._sender), taken), rows
 
     def _send(self, frame: tuple[bytes, int]) -> bool:
@@ -161,6 +163,11 @@ class Mirror:
         if rows:
             for candidate in range(len(self._ledger.candidates)):
                 self._ledger.count(Side.EDGE, self._sender, candidate, outcome, rows)
+
+
+def _size(item: Mirrored) -> int:
+    """Bytes of a request in a frame, at most."""
+    return item.rows.nbytes + item.scores.nbytes + len(item.request_id) + frames.OVERHEAD
 
 
 def _parts(item: Mirrored, size: int) -> list[Mirrored]:

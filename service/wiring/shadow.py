@@ -175,8 +175,8 @@ class ShadowBuilder:
 
         def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:
             frame = frames.decode(datagram)
-            rows = sum(entry.rows for entry in frame.entries)
-            return frame.sender, frame.first, rows, frames.batch_of(frame, spec, received) if rows else None
+            batch = frames.batch_of(frame, spec, received) if frame.rows else None
+            return frame.sender, frame.first, frame.rows, batch
 
         return ShadowProcess(ShadowReceiver(tuple(shadows)), opened, read)
 

@@ -58,7 +58,9 @@ def test_rows_in_another_memory_order_arrive_the_same() -> None:
 
 
 def test_a_heartbeat_says_only_what_was_handed_over() -> None:
-    assert frames.decode(frames.encode(63, 5, [])) == frames.Frame(frames.VERSION, 63, 5, [])
+    assert frames.decode(frames.encode(63, 5, [])) == frames.Frame(
+        frames.VERSION, 63, 5, [], [], [], b"", b""
+    )
 
 
 def test_framing_costs_no_more_than_it_says() -> None:
@@ -70,17 +72,17 @@ def test_framing_costs_no_more_than_it_says() -> None:
 @pytest.mark.parametrize("version", [0, 2, 99])
 def test_another_version_is_refused_and_both_are_named(version: int) -> None:
     with pytest.raises(ValueError, match=f"version {version}, this shadow reads {frames.VERSION}"):
-        frames.decode(msgspec.msgpack.encode((version, 0, 0, [])))
+        frames.decode(msgspec.msgpack.encode((version, 0, 0, [], [], [], b"", b"")))
 
 
 @pytest.mark.parametrize(
     "document",
     [
-        (1, -1, 0, []),
-        (1, SENDERS, 0, []),
-        (1, 0, -1, []),
-        (1, 0, 0, [("a", False, -1, b"", b"")]),
-        (1, 0, 0, [("a", False, 1, b"")]),
+        (1, -1, 0, [], [], [], b"", b""),
+        (1, SENDERS, 0, [], [], [], b"", b""),
+        (1, 0, -1, [], [], [], b"", b""),
+        (1, 0, 0, ["a"], [-1], [False], b"", b""),
+        (1, 0, 0, ["a"], [1], [False], b""),
         (1, 0, 0),
         {"version": 1},
         None,
@@ -97,6 +99,14 @@ def test_rows_of_another_model_are_refused() -> None:
         frames.batch_of(frames.decode(frames.encode(0, 0, sent)), MODELS["tensor"], 0.0)
 
 
+def test_columns_of_different_length_are_refused() -> None:
+    sent = [request(MODELS["tensor"], 1, np.random.default_rng(0)) for _ in range(3)]
+    frame = frames.decode(frames.encode(0, 0, sent))
+    for broken in (frame._replace(canary=[True]), frame._replace(request_ids=["a"])):
+        with pytest.raises(ValueError, match="differ in length"):
+            frames.batch_of(broken, MODELS["tensor"], 0.0)
+
+
 def test_garbage_never_raises_anything_but_value_error() -> None:
     rng, draw = np.random.default_rng(1), random.Random(1)
     whole = bytearray(frames.encode(1, 2, [request(MODELS["tensor"], 2, rng) for _ in range(3)]))
@@ -110,7 +120,7 @@ def test_garbage_never_raises_anything_but_value_error() -> None:
                 datagram[draw.randrange(len(datagram))] = draw.randrange(256)
         try:
             frame = frames.decode(bytes(datagram))
-            if frame.entries:
+            if frame.rows:
                 frames.batch_of(frame, MODELS["tensor"], 0.0)
         except ValueError:
             refused += 1

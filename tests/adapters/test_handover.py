@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from service.adapters import frames, mirror, sockets
 from service.adapters.ledger import Ledger
 from service.adapters.mirror import Mirror
 from service.domain.comparison import Comparison
-from service.domain.observation import Mirrored
+from service.domain.observation import Mirrored, ShadowBatch
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import InferenceError
 from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
-from service.wiring.shadow import LedgerAccount
+from service.wiring.shadow import LedgerAccount, ShadowProcess
 from tests.domain.models import spec
 
 MODEL = spec()
@@ -89,7 +90,7 @@ class World:
             frame = frames.decode(self.socket.recv(1 << 20))
         except BlockingIOError:
             return False
-        rows = sum(entry.rows for entry in frame.entries)
+        rows = frame.rows
         batch = frames.batch_of(frame, MODEL, 0.0) if rows else None
         if self.draw.random() < 0.95:  # else it could not be read
             self.receiver.receive(frame.sender, frame.first, rows, batch)
@@ -215,3 +216,45 @@ def test_rows_of_an_edge_that_dies_while_it_sends_are_found_missing(
     world.come_to_rest()
     assert {name: rows for name, rows in world.ledger.totals(RUNNING).items() if rows} == {"shadow_down": 7}
     assert world.ledger.in_flight(RUNNING) == 0
+
+
+def test_a_candidate_is_blamed_for_each_death_in_its_run_until_it_works(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.bin"
+
+    def reborn() -> LedgerAccount:
+        return LedgerAccount(Ledger(path, ("m:running", "m:refused")), RUNNING)
+
+    assert reborn().crashes() == 0
+    for deaths in (1, 2, 3):
+        reborn().set_running(True)
+        assert reborn().crashes() == deaths
+        assert reborn().crashes() == deaths  # a death outside a run blames nobody
+    account = reborn()
+    account.clear_crashes()
+    assert reborn().crashes() == 0
+    assert LedgerAccount(account.ledger, REFUSED).crashes() == 0
+
+
+def test_a_datagram_that_nobody_can_read_does_not_make_the_shadow_deaf(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.bin", ("m:running", "m:refused"))
+
+    def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:
+        frame = frames.decode(datagram)
+        if frame.first == 99:
+            raise ZeroDivisionError("a bug of ours")
+        return frame.sender, frame.first, frame.rows, frames.batch_of(frame, MODEL, received)
+
+    receiver = ShadowReceiver((RefusedCandidate(LedgerAccount(ledger, REFUSED)),))
+    process = ShadowProcess(receiver, sockets.receiver(tmp_path / "s"), read)
+    process.start()
+    values = np.ones((7, 3), np.float32)
+    item = Mirrored("id", "production", values, values[:, :2])
+    with sockets.sender(tmp_path / "s") as edge:
+        edge.setblocking(True)
+        for datagram in (b"garbage", frames.encode(5, 99, [item]), frames.encode(5, 0, [item])):
+            edge.send(datagram)
+    end = time.monotonic() + 10
+    while ledger.totals(REFUSED)["candidate_error"] != 7:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    process.stop()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.adapters import frames, mirror, sockets
-from service.adapters.frames import Entry
+from service.adapters.frames import Frame
 from service.adapters.ledger import Ledger
 from service.adapters.mirror import FRAME_BYTES, Mirror
 from service.domain.observation import Mirrored, Outcome
@@ -28,10 +28,10 @@ def request(first: int, rows: int = 1, width: int = WIDTH) -> Mirrored:
     return Mirrored(f"id-{first}", "production", np.tile(numbers, width), np.hstack([1 - numbers, numbers]))
 
 
-def numbers(entries: list[Entry], width: int = WIDTH) -> list[int]:
+def numbers(heard: list[Frame], width: int = WIDTH) -> list[int]:
     """The rows' numbers in the order of arrival."""
-    values = np.frombuffer(b"".join(entry.values for entry in entries), np.float32).reshape(-1, width)
-    scores = np.frombuffer(b"".join(entry.scores for entry in entries), np.float32).reshape(-1, 2)
+    values = np.frombuffer(b"".join(frame.values for frame in heard), np.float32).reshape(-1, width)
+    scores = np.frombuffer(b"".join(frame.scores for frame in heard), np.float32).reshape(-1, 2)
     np.testing.assert_array_equal(values[:, 0], scores[:, 1])
     return [int(number) for number in values[:, -1]]
 
@@ -42,15 +42,15 @@ class Ear:
     def __init__(self, path: Path) -> None:
         self.socket: socket.socket = sockets.receiver(path)
         self.socket.setblocking(False)
-        self.frames: list[frames.Frame] = []
+        self.frames: list[Frame] = []
 
-    def listen(self) -> list[Entry]:
-        """Entries of the datagrams that arrived since the last call."""
+    def listen(self) -> list[Frame]:
+        """The datagrams that arrived since the last call, heartbeats left out."""
         before = len(self.frames)
         with suppress(BlockingIOError):
             while True:
                 self.frames.append(frames.decode(self.socket.recv(8 << 20)))
-        return [entry for frame in self.frames[before:] for entry in frame.entries]
+        return [frame for frame in self.frames[before:] if frame.rows]
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def ear(path: Path) -> Iterator[Ear]:
     listening.socket.close()
 
 
-def deliver(sending: Mirror, ear: Ear) -> list[Entry]:
+def deliver(sending: Mirror, ear: Ear) -> list[Frame]:
     """Everything that the mirror holds, and what it had sent before."""
-    entries = ear.listen()
+    heard = ear.listen()
     while sending._waiting or sending._frame:
         sending.flush()
-        entries += ear.listen()
-    return entries
+        heard += ear.listen()
+    return heard
 
 
 Make = Callable[..., Mirror]
@@ -108,9 +108,11 @@ def test_rows_arrive_in_order_with_their_requests(make: Make, ledger: Ledger, ea
     for first in range(0, 50, 5):
         sending.offer(request(first, 5))
     sending.flush()
-    entries = ear.listen()
-    assert numbers(entries) == list(range(50))
-    assert [entry.request_id for entry in entries] == [f"id-{first}" for first in range(0, 50, 5)]
+    heard = ear.listen()
+    assert numbers(heard) == list(range(50))
+    assert [name for frame in heard for name in frame.request_ids] == [
+        f"id-{first}" for first in range(0, 50, 5)
+    ]
     assert (ledger.handed(SENDER), counted(ledger)) == (50, {})
 
 
@@ -119,7 +121,7 @@ def test_says_which_arm_answered(make: Make, ear: Ear) -> None:
     sending.offer(request(0))
     sending.offer(request(1)._replace(arm="canary"))
     sending.flush()
-    assert [entry.canary for entry in ear.listen()] == [False, True]
+    assert [canary for frame in ear.listen() for canary in frame.canary] == [False, True]
 
 
 def test_each_frame_says_what_was_handed_over_before_it(make: Make, ear: Ear) -> None:
@@ -172,8 +174,7 @@ def test_a_dead_shadow_costs_what_waited_and_a_reborn_one_gets_the_rest(
 def test_rows_wait_for_a_busy_shadow_and_beyond_the_room_they_are_counted(
     make: Make, ledger: Ledger, ear: Ear
 ) -> None:
-    size = request(0, 100).rows.nbytes + request(0, 100).scores.nbytes
-    sending = make(room=30 * size)
+    sending = make(room=30 * mirror._size(request(0, 100)))
     offered = 0
     while not counted(ledger):  # nobody reads: first the socket fills, then the room
         sending.offer(request(offered, 100))
@@ -185,8 +186,7 @@ def test_rows_wait_for_a_busy_shadow_and_beyond_the_room_they_are_counted(
 
 
 def test_the_room_is_free_again_once_rows_are_gone(make: Make, ledger: Ledger, ear: Ear) -> None:
-    size = request(0, 10).rows.nbytes + request(0, 10).scores.nbytes
-    sending = make(room=size)
+    sending = make(room=mirror._size(request(190, 10)))
     for first in range(0, 200, 10):
         sending.offer(request(first, 10))
         sending.flush()
@@ -202,9 +202,10 @@ def test_a_request_larger_than_a_frame_is_split_and_arrives_whole_and_in_order(
     sending.offer(request(0, 7))
     sending.offer(request(7, rows))
     sending.offer(request(7 + rows))
-    entries = deliver(sending, ear)
-    assert numbers(entries) == list(range(rows + 8))
-    assert {entry.request_id for entry in entries[1:-1]} == {"id-7"}
+    heard = deliver(sending, ear)
+    assert numbers(heard) == list(range(rows + 8))
+    names = [name for frame in heard for name in frame.request_ids]
+    assert (names[0], set(names[1:-1]), names[-1]) == ("id-0", {"id-7"}, f"id-{7 + rows}")
     assert counted(ledger) == {}
     assert ledger.handed(SENDER) == rows + 8
 
@@ -269,7 +270,7 @@ def test_an_idle_edge_says_now_and_then_what_it_handed_over(
     monkeypatch.setattr(mirror, "HEARTBEAT_SECONDS", 0.0)
     sending.flush()
     ear.listen()
-    assert ear.frames[1] == frames.Frame(frames.VERSION, SENDER, 3, [])
+    assert ear.frames[1] == Frame(frames.VERSION, SENDER, 3, [], [], [], b"", b"")
     assert (ledger.handed(SENDER), counted(ledger)) == (3, {})
 
 

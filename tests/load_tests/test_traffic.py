@@ -13,7 +13,7 @@ import pytest
 
 from load_tests import traffic
 from load_tests.mix import V2Inputs, postings
-from load_tests.traffic import Tally, main, summary
+from load_tests.traffic import Reply, Tally, arm_of, main, summary
 
 APPLICATIONS = [({"Age": 30 + number, "Income": 100.0, "Home": "rent"}, "good") for number in range(20)]
 INPUTS = V2Inputs((("Age", "FP32"), ("Income", "FP32"), ("Home", "BYTES")))
@@ -138,6 +138,19 @@ def test_replays_with_feedback_and_says_what_came_of_it(
     assert "rows by arm: canary" in output.out
     assert "feedback" in output.out
     assert f"{url}/shadow/report" in output.out
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "arm"),
+    [
+        ({"x-model-arm": "canary"}, b"{}", "canary"),
+        ({}, b'{"model":{"name":"credit","arm":"production"}}', "production"),
+        ({}, b'{"parameters":{"arm":"canary"}}', "canary"),
+        ({}, b'{"predictions":[]}', "unnamed"),
+    ],
+)
+def test_the_arm_is_read_wherever_a_protocol_names_it(headers: dict[str, str], body: bytes, arm: str) -> None:
+    assert arm_of(Reply(200, headers, body)) == arm
 
 
 def test_the_pace_is_kept(service: tuple[str, Counter[str]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,84 @@
+"""Servers are started on a free port, pinned, suspended and stopped by id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from load_tests import contestants
+from load_tests.crashes import CrashLoop
+from load_tests.machine import choose_cores
+from load_tests.server import StartError, free_port, get, running
+
+pytestmark = pytest.mark.process
+
+
+def test_a_server_answers_inside_the_block_and_is_gone_after_it() -> None:
+    core, _ = choose_cores()
+    with contestants.constant(core) as server:
+        assert get(server.address, "/")[0] == 200
+        assert os.sched_getaffinity(server.pid) == {core}
+        assert server.tree() == {"supervisor": [server.pid]}
+    assert not psutil.pid_exists(server.pid)
+    assert not server.home.exists()
+    with pytest.raises(OSError, match="refused"):
+        get(server.address, "/")
+
+
+def test_a_suspended_server_uses_no_cpu_and_still_stops() -> None:
+    with contestants.constant(choose_cores()[0]) as server:
+        server.suspend()
+        end = time.monotonic() + 5
+        while psutil.Process(server.pid).status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < end, "never suspended"
+            time.sleep(0.001)
+        server.resume()
+        assert get(server.address, "/")[0] == 200
+        server.suspend()
+    assert not psutil.pid_exists(server.pid)
+
+
+def test_a_server_that_ends_at_once_is_reported_with_its_log() -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    with pytest.raises(StartError, match="no such model"), running(lambda _: command, ready="/"):
+        pytest.fail("it cannot be ready")
+
+
+def test_a_server_that_is_never_ready_is_stopped() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(StartError, match="not ready"), running(lambda _: command, ready="/", timeout=0.3):
+        pytest.fail("it cannot be ready")
+    assert not [
+        child for child in psutil.Process().children() if "time.sleep(60)" in " ".join(child.cmdline())
+    ]
+
+
+def test_free_ports_can_be_bound() -> None:
+    assert 1024 <= free_port() <= 65535
+
+
+def test_a_crash_loop_kills_the_shadow_and_nothing_else() -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)", "--service-name"]
+    with (
+        subprocess.Popen([*sleep, "Shadow", "x"]) as shadow,
+        subprocess.Popen([*sleep, "Predictor", "x"]) as edge,
+    ):
+        try:
+            crash = CrashLoop(os.getpid())
+            end = time.monotonic() + 10
+            while not crash.crashes and time.monotonic() < end:
+                crash()
+                time.sleep(0.05)
+            assert shadow.wait(5) == -signal.SIGKILL
+            assert crash.crashes == 1
+            assert crash.lost_cpu >= 0
+            assert edge.poll() is None
+        finally:
+            edge.kill()
+            shadow.kill()

@@ -1,0 +1,141 @@
+"""A candidate's shadow with fakes around it and a clock that is set by hand."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.domain.breaker import Breaker
+from service.domain.comparison import Comparison
+from service.domain.observation import OUTCOMES, Outcome, ShadowBatch
+from service.domain.schema import FeatureBatch, Scores
+from service.domain.slices import Slice
+from service.errors import DeadlineError, InferenceError
+from service.paths.shadow import CandidateShadow, ShadowLimits
+from tests.domain.models import spec
+
+POISON, NOT_A_NUMBER, LATE, BUG = 101.0, 102.0, 103.0, 104.0
+"""A row that starts with one of these makes the fake candidate misbehave."""
+
+
+class FakeAccount:
+    """A page of a ledger, in memory."""
+
+    def __init__(self, crashes: int = 0) -> None:
+        self.rows: Counter[str] = Counter()
+        self.by_sender: Counter[int] = Counter()
+        self.states: list[tuple[str, bool]] = []
+        self.buried: list[tuple[int, int]] = []
+        self.in_a_row = crashes
+
+    def count(self, outcome: Outcome, senders: NDArray[np.int16]) -> None:
+        assert outcome in OUTCOMES
+        self.rows[outcome] += len(senders)
+        self.by_sender.update(senders.tolist())
+
+    def bury(self, sender: int, handed: int) -> None:
+        self.buried.append((sender, handed))
+
+    def set_running(self, running: bool) -> None:
+        self.states.append(("running", running))
+
+    def set_breaker_open(self, is_open: bool) -> None:
+        self.states.append(("open", is_open))
+
+    def crashes(self) -> int:
+        return self.in_a_row
+
+    def clear_crashes(self) -> None:
+        self.in_a_row = 0
+
+    def shown(self, name: str) -> list[bool]:
+        return [value for key, value in self.states if key == name]
+
+
+class FakeSink:
+    def __init__(self) -> None:
+        self.comparisons: list[Comparison] = []
+
+    def compared(self, comparison: Comparison) -> None:
+        self.comparisons.append(comparison)
+
+
+class World:
+    """One candidate with a manual clock; its answers and faults depend on each row's first value."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, account: FakeAccount | None = None, **limits: Any
+    ) -> None:
+        self.now = 1_000.0
+        self.cpu = 0.0
+        self.cpu_of_a_late_run = 0.0
+        self.account = account or FakeAccount()
+        self.sink = FakeSink()
+        self.runs: list[int] = []
+        self.due: list[float] = []
+        self.production_runs: list[list[float]] = []
+        self.production_fails = False
+        monkeypatch.setattr(time, "thread_time", lambda: self.cpu)
+        self.shadow = CandidateShadow(
+            production=spec(),
+            candidate=spec("new"),
+            project=lambda rows: rows,
+            infer=self.infer,
+            answer_as_production=self.answer_as_production,
+            slices=(Slice("renters", 1, 1.0),),
+            account=self.account,
+            sink=self.sink,
+            limits=ShadowLimits(**{"deadline": 2.0, "queue_rows": 1_000, "batch_rows": 64, **limits}),
+            breaker=Breaker(limit=3, pause=10.0, longest=80.0),
+            clock=lambda: self.now,
+        )
+
+    def infer(self, batch: FeatureBatch, due: float) -> Scores:
+        self.runs.append(len(batch))
+        self.due.append(due)
+        kinds = set(batch[:, 0].tolist())
+        if LATE in kinds:
+            self.cpu += self.cpu_of_a_late_run
+            self.now = max(self.now, due)
+            raise DeadlineError("stopped")
+        if POISON in kinds:
+            raise InferenceError("poison")
+        if BUG in kinds:
+            raise ZeroDivisionError
+        self.cpu += 0.001 * len(batch)
+        scores = np.tile(np.array([0.25, 0.75], np.float32), (len(batch), 1))
+        scores[batch[:, 0] == NOT_A_NUMBER, 0] = np.nan
+        return scores
+
+    def answer_as_production(self, batch: FeatureBatch, due: float) -> Scores:
+        self.production_runs.append(batch[:, 0].tolist())
+        if self.production_fails:
+            raise InferenceError("production is down")
+        return np.where(batch[:, :1] == NOT_A_NUMBER, np.nan, np.array([[1.0, 0.0]])).astype(np.float32)
+
+    def offer(self, *firsts: float, canary: bool = False, age: float = 0.0, sender: int = 3) -> None:
+        """Rows that begin with ``firsts``; production answered that the first class is certain."""
+        rows = np.array([[first, 1, 0] for first in firsts], np.float32).reshape(-1, 3)
+        said = [0.0, 1.0] if canary else [1.0, 0.0]
+        batch = ShadowBatch(
+            rows,
+            np.tile(np.array(said, np.float32), (len(rows), 1)),
+            np.full(len(rows), canary),
+            np.full(len(rows), sender, np.int16),
+            self.now - age,
+            ("id",),
+        )
+        self.shadow.offer(batch)
+
+    def work(self) -> None:
+        while self.shadow.run_once(wait=0.0):
+            pass
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(self.account.rows)

@@ -1,0 +1,79 @@
+"""The receiver: spreads rows over the candidates, and finds the rows that never arrived."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.domain.observation import ShadowBatch
+from service.paths.shadow import RefusedCandidate, ShadowReceiver
+from tests.paths.shadows import FakeAccount, World
+
+
+class FakeCandidate:
+    """Remembers how many rows it was offered."""
+
+    def __init__(self) -> None:
+        self.account = FakeAccount()
+        self.offers: list[int] = []
+
+    def offer(self, batch: ShadowBatch) -> None:
+        self.offers.append(len(batch))
+
+
+@pytest.fixture
+def candidate() -> FakeCandidate:
+    return FakeCandidate()
+
+
+@pytest.fixture
+def receiver(candidate: FakeCandidate) -> ShadowReceiver:
+    return ShadowReceiver((candidate,))
+
+
+def rows_of(count: int) -> ShadowBatch:
+    zeros = np.zeros((count, 3), np.float32)
+    return ShadowBatch(zeros, zeros[:, :2], np.zeros(count, bool), np.zeros(count, np.int16), 0.0, ())
+
+
+def test_a_sender_that_is_new_or_unknown_to_this_life_is_asked_what_it_lost(
+    receiver: ShadowReceiver, candidate: FakeCandidate
+) -> None:
+    receiver.receive(4, 100, 3, rows_of(3))
+    receiver.receive(4, 103, 2, rows_of(2))
+    receiver.receive(5, 0, 0, None)
+    assert candidate.account.buried == [(4, 100), (5, 0)]
+    assert candidate.offers == [3, 2]
+    assert not candidate.account.rows
+
+
+def test_rows_between_two_frames_that_never_arrived_are_counted(
+    receiver: ShadowReceiver, candidate: FakeCandidate
+) -> None:
+    receiver.receive(4, 0, 3, rows_of(3))
+    receiver.receive(4, 10, 1, rows_of(1))
+    receiver.receive(4, 16, 0, None)
+    assert dict(candidate.account.rows) == {"shadow_down": 12}
+    assert candidate.account.by_sender == {4: 12}
+
+
+def test_each_sender_is_followed_on_its_own(receiver: ShadowReceiver, candidate: FakeCandidate) -> None:
+    receiver.receive(1, 0, 3, rows_of(3))
+    receiver.receive(2, 50, 1, rows_of(1))
+    receiver.receive(1, 3, 1, rows_of(1))
+    receiver.receive(2, 51, 1, rows_of(1))
+    assert not candidate.account.rows
+
+
+def test_rows_that_cannot_be_read_are_counted(receiver: ShadowReceiver, candidate: FakeCandidate) -> None:
+    receiver.receive(1, 0, 7, None)
+    receiver.receive(1, 7, 0, None)
+    assert dict(candidate.account.rows) == {"candidate_error": 7}
+
+
+def test_only_candidates_that_run_want_a_thread(
+    candidate: FakeCandidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch)
+    receiver = ShadowReceiver((RefusedCandidate(candidate.account), world.shadow))
+    assert receiver.running() == [world.shadow]
