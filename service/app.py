@@ -9,7 +9,9 @@ import bentoml
 from bentoml import server_context
 
 from service.errors import ConfigurationError
-from service.http.edge import App, Edge, EdgeApp
+from service.http import protocol
+from service.http.app import App, EdgeApp
+from service.http.edge import Edge
 from service.settings import read_environment, read_settings
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 try:
     ENVIRONMENT = read_environment()
     SETTINGS = read_settings(ENVIRONMENT.config)
-except ConfigurationError as problem:
-    sys.exit(f"understudy: {problem}")
+except ConfigurationError as error:
+    sys.exit(f"understudy: {error}")
 
 LEAN: dict[str, Any] = {
     "tracing": {"excluded_urls": ".*"},
@@ -49,7 +51,9 @@ class EdgeService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> App:
         """BentoML's application, with ours in front."""
-        return EdgeApp(super().to_asgi(is_main=is_main), current_edge)
+        app = EdgeApp(super().to_asgi(is_main=is_main), current_edge)
+        protocol.install(app)
+        return app
 
 
 @bentoml.service(name="Shadow", workers=1, **LEAN)

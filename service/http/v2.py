@@ -23,7 +23,7 @@ from service.http.v2_wire import Tensor
 from service.paths.predict import Answer, Question
 
 JSON, BINARY = b"application/json", b"application/octet-stream"
-CONTENT_TYPES = frozenset({b"", JSON, b"application/json; charset=utf-8", BINARY})
+CONTENT_TYPES = frozenset({b"", JSON, BINARY})
 """Clients that send raw tensors name ``application/octet-stream``, or nothing."""
 JSON_LENGTH = b"inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data",)

@@ -131,6 +131,27 @@ class PredictPath:
         self._fell_back = fell_back
         self._random = random.Random(seed)
 
+    def decide(self, question: Question) -> Question:
+        """The question with its arm drawn, where a canary is running; asked again it stays in that arm."""
+        split = self.split
+        if split.canary is None or question.arm is not None:
+            return question
+        return question._replace(arm=self._assign(split.rollout, question))
+
+    def answer_here(self, question: Question) -> Answer | None:
+        """Production's answer at once, or None where the canary is to answer or it takes longer.
+
+        Raises:
+            DeadlineError: production did not answer in time.
+            InferenceError: production failed.
+        """
+        model = self.production
+        if question.arm == "canary" or len(question.rows) > model.inline_rows:
+            return None
+        return _answer(
+            question, model, "production", model.infer(question.rows, question.start + self._deadline)
+        )
+
     async def answer(self, question: Question) -> Answer:
         """The answer to one request.
 
@@ -138,21 +159,19 @@ class PredictPath:
             DeadlineError: production did not answer in time.
             InferenceError: production failed.
         """
-        split = self.split
-        if split.canary is not None and self._assign(split.rollout, question) == "canary":
-            answer = await self._ask_canary(split.canary, question)
+        question = self.decide(question)
+        canary = self.split.canary
+        if question.arm == "canary":
+            answer = await self._ask_canary(canary, question) if canary is not None else None
             if answer is not None:
                 return answer
+            question = question._replace(arm="production")
+        answer = self.answer_here(question)
+        if answer is not None:
+            return answer
         model = self.production
-        due = question.start + self._deadline
-        rows = question.rows
-        if len(rows) <= model.inline_rows:
-            scores = model.infer(rows, due)
-        else:
-            scores = await _infer_in_thread(model, rows, due)
-        if not all_finite(scores):
-            raise InferenceError(f"{model.spec.tag} answered a score that is not a number")
-        return Answer(question.request_id, model, "production", scores, label_indices(model.spec, scores))
+        scores = await _infer_in_thread(model, question.rows, question.start + self._deadline)
+        return _answer(question, model, "production", scores)
 
     def settle(self, question: Question, answer: Answer) -> None:
         """Everything that waits until the answer is sent: tally and mirror; never raises."""
@@ -167,8 +186,6 @@ class PredictPath:
             log.exception("an answer could not be settled")
 
     def _assign(self, rollout: Rollout, question: Question) -> Arm:
-        if question.arm is not None:
-            return question.arm
         if question.routing_key is not None:
             chosen = in_canary(rollout, question.routing_key)
         else:
@@ -185,8 +202,7 @@ class PredictPath:
         canary.breaker = started(canary.breaker, now)
         try:
             scores = await _infer_in_thread(model, canary.project(question.rows), now + self._canary_deadline)
-            if not all_finite(scores):
-                raise InferenceError("a score is not a number")
+            answer = _answer(question, model, "canary", scores)
         except Exception as error:  # whatever it is, production answers
             if not isinstance(error, InferenceError):
                 log.exception("canary %s", model.spec.tag)
@@ -194,7 +210,13 @@ class PredictPath:
             self._fell_back(model.spec.tag, "deadline" if isinstance(error, DeadlineError) else "error")
             return None
         canary.breaker = succeeded(canary.breaker)
-        return Answer(question.request_id, model, "canary", scores, label_indices(model.spec, scores))
+        return answer
+
+
+def _answer(question: Question, model: Serving, arm: Arm, scores: Scores) -> Answer:
+    if not all_finite(scores):
+        raise InferenceError(f"{model.spec.tag} answered a score that is not a number")
+    return Answer(question.request_id, model, arm, scores, label_indices(model.spec, scores))
 
 
 async def _infer_in_thread(model: Serving, rows: FeatureBatch, due: float) -> Scores:

@@ -15,8 +15,9 @@ from service.domain.canary import Rollout
 from service.domain.observation import Mirrored
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.errors import DeadlineError, InferenceError
+from service.http.app import EdgeApp
 from service.http.codec import Encoded, Head, ask
-from service.http.edge import Edge, EdgeApp, EdgeLimits, Reply, Route
+from service.http.edge import Edge, EdgeLimits, Reply, Route
 from service.http.problem import Problem
 from service.paths.predict import Answer, Canary, PredictPath, Question, Serving, Split
 from tests.domain.models import spec

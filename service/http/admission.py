@@ -1,0 +1,86 @@
+"""What can be refused before a body is understood, and how failures are told to callers."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+
+from service.domain.observation import Arm
+from service.errors import DeadlineError, InferenceError
+from service.http.codec import Headers
+from service.http.edge import Edge, Route
+from service.http.problem import Problem, overloaded
+from service.paths.predict import PredictPath
+
+log = logging.getLogger("understudy.http")
+
+
+def admit(edge: Edge, route: Route, headers: Headers) -> tuple[PredictPath, Arm | None]:
+    """The path to ask, and the arm that an operator chose.
+
+    Raises:
+        Problem: the service is not ready, the body is of no readable type or said to be too large, or
+            an arm is chosen by somebody who may not.
+    """
+    path = edge.path
+    if path is None:
+        raise not_ready(edge)
+    content_type = headers.get(b"content-type", b"")
+    if content_type not in route.content_types:
+        _check_type(route, content_type)
+    if b"content-encoding" in headers and headers[b"content-encoding"] != b"identity":
+        raise Problem(415, "content-encoding: compressed bodies are not read")
+    length = headers.get(b"content-length")
+    if length is not None and length.isdigit() and int(length) > edge.limits.max_body_bytes:
+        raise too_large(edge)
+    return path, _chosen_arm(edge, path, headers) if b"x-model-arm" in headers else None
+
+
+def not_ready(edge: Edge) -> Problem:
+    """503 with the reason."""
+    return overloaded(f"not ready: {edge.unfit}", retry_after=30)
+
+
+def too_large(edge: Edge) -> Problem:
+    """413 with the limit."""
+    return Problem(413, f"the body is larger than {edge.limits.max_body_bytes} bytes")
+
+
+def problem_of(error: Exception) -> Problem:
+    """What the caller is told; the log gets what he is not."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, DeadlineError):
+        return Problem(504, "the model did not answer before the deadline")
+    if isinstance(error, InferenceError):
+        log.error("production failed: %s", error)
+        return Problem(500, "the model failed on this input")
+    log.error("unexpected error", exc_info=error)
+    return Problem(500, "unexpected error; the log has the details under this request's time")
+
+
+def _check_type(route: Route, content_type: bytes) -> None:
+    media_type = content_type.partition(b";")[0].strip().lower()
+    if media_type not in route.content_types:
+        accepted = ", ".join(sorted(name.decode() for name in route.content_types if name))
+        found = content_type.decode("latin-1")[:100]
+        raise Problem(415, f"content-type: expected {accepted}, found {found}")
+
+
+def _chosen_arm(edge: Edge, path: PredictPath, headers: Headers) -> Arm:
+    """The arm named in ``X-Model-Arm``, for those who may choose one."""
+    if edge.admin_token is None:
+        raise Problem(403, "X-Model-Arm: no admin token is configured, so no arm can be chosen")
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer":
+        challenge = ((b"www-authenticate", b"Bearer"),)
+        raise Problem(401, "X-Model-Arm: needs the admin bearer token", headers=challenge)
+    if not hmac.compare_digest(token.strip(), edge.admin_token.encode()):
+        raise Problem(403, "X-Model-Arm: that is not the admin token")
+    if headers[b"x-model-arm"] == b"production":
+        return "production"
+    if headers[b"x-model-arm"] == b"canary":
+        if path.split.canary is None:
+            raise Problem(409, "X-Model-Arm: no canary is running")
+        return "canary"
+    raise Problem(422, "X-Model-Arm: expected production or canary")

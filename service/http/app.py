@@ -1,0 +1,227 @@
+"""The ASGI application in front of BentoML's own: every route of ours is answered here.
+
+BentoML's middlewares cost a hot request more than the model does, so what they would do is done
+here: body limit, deadline, concurrency cap, request ids, errors. Whatever is not ours (the Swagger
+page and its files, BentoML's client schema) is handed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, NamedTuple, TypeAlias
+
+from service.http import problem
+from service.http.admission import admit, not_ready, problem_of, too_large
+from service.http.codec import Codec, Encoded, Head, request_id_of
+from service.http.edge import Edge, Reply, Route
+from service.http.problem import Problem, overloaded
+from service.paths.predict import Answer, PredictPath, Question
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HANDED_ON = ("/static_content/", "/schema.json")
+"""Paths that BentoML answers, beside the page at ``/``."""
+UNKNOWN_ROUTE = "other"
+"""The ``route`` label of paths that are not ours, so that no caller can make up a series."""
+BEGUN = "understudy.begun"
+"""Key of the scope under which a request lies that ``answer_here`` began and could not finish."""
+
+
+class Done(NamedTuple):
+    """A request that is answered but for the sending."""
+
+    path: PredictPath
+    route: Route
+    question: Question
+    answer: Answer
+    encoded: Encoded
+
+
+Begun: TypeAlias = tuple[PredictPath, Question] | Exception
+"""A request that was decoded, or what is wrong with it."""
+
+
+class EdgeApp:
+    """ASGI: ours first, the rest to BentoML's application.
+
+    Args:
+        inner: BentoML's application.
+        edge: called at the first request, when the service has been built.
+    """
+
+    def __init__(self, inner: App, edge: Callable[[], Edge]) -> None:
+        self._inner = inner
+        self._make = edge
+        self._edge: Edge | None = None
+        self._in_work = 0
+        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        edge = self._edge or self._begin()
+        path = scope["path"]
+        route = edge.routes.get(path)
+        if route is not None:
+            if route.predict is not None and scope["method"] == "POST":
+                await self._predict(edge, route, route.predict, scope, receive, send)
+            else:
+                await self._page(edge, route, scope, send)
+        elif path == "/" or path.startswith(HANDED_ON):
+            await self._inner(scope, receive, send)
+        elif edge.unfit is not None:
+            await self._refuse(edge, UNKNOWN_ROUTE, scope, send, not_ready(edge))
+        else:
+            await self._refuse(edge, UNKNOWN_ROUTE, scope, send, Problem(404, f"nothing is at {path[:200]}"))
+
+    def predicting(self, path: str) -> Route | None:
+        """The route of ``path`` where a POST is a prediction."""
+        edge = self._edge
+        route = edge.routes.get(path) if edge is not None else None
+        return route if route is not None and route.predict is not None else None
+
+    def answer_here(self, route: Route, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Done | Begun:
+        """A whole request answered without waiting for anything, or as far as that goes.
+
+        What is not ``Done`` belongs into the scope under ``BEGUN``; the application takes it from there.
+        """
+        edge, codec = self._edge or self._begin(), route.predict
+        if codec is None or self._in_work >= edge.limits.max_concurrency:
+            return overloaded("too many requests are in work")
+        try:
+            named = dict(headers)
+            path, arm = admit(edge, route, named)
+            if len(body) > edge.limits.max_body_bytes:
+                return too_large(edge)
+            question = path.decide(codec.decode(body, Head(named, arm, time.monotonic())))
+            answer = path.answer_here(question)
+            if answer is None:
+                return path, question
+            return Done(path, route, question, answer, codec.encode(answer, question))
+        except Exception as error:  # whatever it is, the caller gets a problem document
+            return error
+
+    def sent(self, done: Done) -> None:
+        """Settles what ``answer_here`` answered, once it is on its way."""
+        done.path.settle(done.question, done.answer)
+        if self._edge is not None:
+            self._edge.responded(done.route.template, 200)
+
+    async def _predict(
+        self, edge: Edge, route: Route, codec: Codec, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """The predict path: admit, read, decode, answer, encode, send, settle."""
+        if self._in_work >= edge.limits.max_concurrency:
+            await self._refuse(edge, route.template, scope, send, overloaded("too many requests are in work"))
+            return
+        self._in_work += 1
+        request_id = None
+        try:
+            begun: Begun | None = scope.get(BEGUN)
+            if isinstance(begun, Exception):
+                raise begun
+            path, question = begun or await self._decode(edge, route, codec, scope, receive)
+            request_id = question.request_id
+            answer = await path.answer(question)
+            encoded = codec.encode(answer, question)
+        except Exception as error:  # whatever it is, the caller gets a problem document
+            await self._refuse(edge, route.template, scope, send, problem_of(error), request_id)
+            return
+        finally:
+            self._in_work -= 1
+        await _send(send, Reply(encoded.body, encoded.content_type, 200, encoded.headers))
+        path.settle(question, answer)
+        edge.responded(route.template, 200)
+
+    async def _decode(
+        self, edge: Edge, route: Route, codec: Codec, scope: Scope, receive: Receive
+    ) -> tuple[PredictPath, Question]:
+        headers = dict(scope["headers"])
+        path, arm = admit(edge, route, headers)
+        body = await self._read(edge, receive)
+        return path, codec.decode(body, Head(headers, arm, time.monotonic()))
+
+    async def _page(self, edge: Edge, route: Route, scope: Scope, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        page = route.pages.get(method)
+        if page is None:
+            allowed = ", ".join(route.allowed)
+            error = Problem(405, f"use {allowed} here", headers=((b"allow", allowed.encode()),))
+            await self._refuse(edge, route.template, scope, send, error)
+            return
+        try:
+            reply = await page()
+        except Exception as error:  # whatever it is, the caller gets a problem document
+            await self._refuse(edge, route.template, scope, send, problem_of(error))
+            return
+        await _send(send, reply)
+        edge.responded(route.template, reply.status)
+
+    async def _refuse(
+        self,
+        edge: Edge,
+        template: str,
+        scope: Scope,
+        send: Send,
+        error: Problem,
+        request_id: str | None = None,
+    ) -> None:
+        name = request_id or request_id_of(dict(scope["headers"]))
+        headers = ((b"x-request-id", name.encode()), *error.headers)
+        await _send(send, Reply(error.body(name), problem.CONTENT_TYPE, error.status, headers))
+        edge.responded(template, error.status)
+
+    async def _read(self, edge: Edge, receive: Receive) -> bytes:
+        """The whole body; the sweeper cancels a read that outlasts the deadline."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._reading[task] = time.monotonic() + edge.limits.deadline
+        try:
+            parts: list[bytes] = []
+            size = 0
+            while (message := await receive())["type"] == "http.request":
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > edge.limits.max_body_bytes:
+                    raise too_large(edge)
+                if not message.get("more_body", False):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+            raise Problem(400, "the caller hung up before the body was complete")
+        except asyncio.CancelledError:
+            if self._reading.get(task, 0.0) >= time.monotonic():
+                raise  # the server is stopping, not our deadline
+            task.uncancel()
+            raise Problem(408, f"the body did not arrive within {edge.limits.deadline:g} s") from None
+        finally:
+            del self._reading[task]
+
+    def _begin(self) -> Edge:
+        self._edge = self._make()
+        self._sweeper = asyncio.create_task(self._sweep(), name="body-deadlines")
+        return self._edge
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            now = time.monotonic()
+            for task, due in list(self._reading.items()):
+                if now > due:
+                    task.cancel()
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
