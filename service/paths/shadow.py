@@ -27,6 +27,9 @@ from service.errors import DeadlineError, InferenceError
 
 log = logging.getLogger("understudy.shadow")
 
+WARN_SECONDS = 10.0
+"""A candidate's oddities are logged at most this often; the counters have them all."""
+
 
 class Infer(Protocol):
     """One model under a deadline; raises ``InferenceError`` or ``DeadlineError``."""
@@ -88,6 +91,7 @@ class CandidateShadow:
     _queue: deque[ShadowBatch] = field(default_factory=deque)
     _queued: int = 0
     _step: int = 0
+    _silent_until: float = 0.0
     _ready: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
@@ -114,7 +118,7 @@ class CandidateShadow:
         batch = self._next(wait)
         if batch is None:
             return False
-        if self.clock() - batch.received > self.limits.deadline:
+        if self._too_old(batch):
             self.account.count("deadline", batch.senders)
         elif not allows(self.breaker, self.clock()):
             self.account.count("breaker_open", batch.senders)
@@ -134,7 +138,11 @@ class CandidateShadow:
                 return None
             taken = [self._queue.popleft()]
             rows = len(taken[0])
-            while self._queue and rows + len(self._queue[0]) <= self._step:
+            while (
+                self._queue
+                and rows + len(self._queue[0]) <= self._step
+                and self._too_old(self._queue[0]) == self._too_old(taken[0])
+            ):
                 rows += len(self._queue[0])
                 taken.append(self._queue.popleft())
             batch = join(taken)
@@ -143,6 +151,9 @@ class CandidateShadow:
                 batch = batch.take(slice(0, self._step))
             self._queued -= len(batch)
             return batch
+
+    def _too_old(self, batch: ShadowBatch) -> bool:
+        return self.clock() - batch.received > self.limits.deadline
 
     def _work(self, batch: ShadowBatch) -> None:
         due = self.clock() + self.limits.deadline
@@ -173,6 +184,8 @@ class CandidateShadow:
         except Exception as error:  # in the projection, say: the rows are still to be accounted for
             log.exception("%s", self.candidate.tag)
             return Observation(None, "candidate_error", time.thread_time() - start, repr(error))
+        if not np.isfinite(scores).all(axis=1).any():
+            return Observation(None, "candidate_error", time.thread_time() - start, "it answers no number")
         return Observation(scores, seconds=time.thread_time() - start)
 
     def _isolate(self, batch: ShadowBatch, observation: Observation) -> None:
@@ -196,7 +209,7 @@ class CandidateShadow:
         known = np.asarray(np.isfinite(reference).all(axis=1), dtype=np.bool_)
         if not answered.all():
             self.account.count("candidate_error", batch.senders[~answered])
-            log.warning("%s answered no number for %d rows", self.candidate.tag, int((~answered).sum()))
+            self._warn(f"it answered no number for {int((~answered).sum())} rows")
         if not known.all():
             self.account.count("deadline", batch.senders[answered & ~known])
         both = answered & known
@@ -220,7 +233,7 @@ class CandidateShadow:
         try:
             reference[batch.canary] = self.answer_as_production(batch.rows[batch.canary], due)
         except InferenceError as error:
-            log.warning("production failed in the shadow: %s", error)
+            self._warn(f"production itself failed on rows of the canary: {error}")
             reference[batch.canary] = np.nan
         return reference
 
@@ -228,6 +241,11 @@ class CandidateShadow:
         self._set_breaker(failed(self.breaker, self.clock()))
         if self.breaker.is_open:
             log.warning("%s is paused: %s", self.candidate.tag, observation.detail)
+
+    def _warn(self, message: str) -> None:
+        if self.clock() >= self._silent_until:  # a batch may come every few milliseconds
+            self._silent_until = self.clock() + WARN_SECONDS
+            log.warning("%s: %s", self.candidate.tag, message)
 
     def _set_breaker(self, breaker: Breaker) -> None:
         self.breaker = breaker

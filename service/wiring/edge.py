@@ -24,7 +24,7 @@ from service.domain.observation import Arm
 from service.domain.projection import projection
 from service.domain.report import CandidateState, report
 from service.domain.schema import FeatureBatch, Scores
-from service.errors import UnderstudyError
+from service.errors import DeadlineError, UnderstudyError
 from service.http.codec import Head
 from service.http.edge import Edge, EdgeLimits
 from service.http.openapi_schemas import Described
@@ -105,6 +105,11 @@ class EdgeBuilder:
         prometheus.write_as(f"edge{self._worker}")
         self._registry = prometheus.new_registry()
         self._watchdog = Watchdog()
+        arms: tuple[Arm, Arm] = (
+            "production",
+            "canary",
+        )  # apart: a canary that hangs must not use up production's
+        self._pools = {arm: ThreadPoolExecutor(THREADS, thread_name_prefix=f"infer-{arm}") for arm in arms}
         self._ledger = open_ledger(settings, environment)
 
     def build(self) -> EdgeProcess:
@@ -163,10 +168,15 @@ class EdgeBuilder:
 
     def _serving(self, loaded: Loaded, arm: Arm, metrics: prometheus.EdgeMetrics) -> Serving:
         infer = partial(self._watchdog.predict, loaded.model)
-        pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"infer-{arm}")
+        pool = self._pools[arm]
+
+        def infer_if_in_time(rows: FeatureBatch, due: float) -> Scores:
+            if time.monotonic() > due:  # it waited for a thread for too long
+                raise DeadlineError(f"{loaded.bundle.spec.tag} was not begun before its deadline")
+            return infer(rows, due)
 
         async def infer_in_thread(rows: FeatureBatch, due: float) -> Scores:
-            return await asyncio.get_running_loop().run_in_executor(pool, infer, rows, due)
+            return await asyncio.get_running_loop().run_in_executor(pool, infer_if_in_time, rows, due)
 
         one = warm_up(loaded.model, bundles.sample_rows(loaded.bundle, 1))
         many = warm_up(loaded.model, bundles.sample_rows(loaded.bundle, TRIAL_ROWS))
