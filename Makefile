@@ -34,7 +34,10 @@ serve: $(VENV)/.training  ## build the demo's bundles if missing, then serve pro
 	  "  http://127.0.0.1:$(PORT)/shadow/report  production against candidate" \
 	  "  http://127.0.0.1:$(PORT)/metrics        for Prometheus" \
 	  "  http://127.0.0.1:$(PORT)/docs.json      OpenAPI" ""
-	@exec $(VENV)/bin/bentoml serve service.app:Predictor --port $(PORT)
+	@exec 9> "$$UNDERSTUDY_HOME/serve.lock"; flock -n 9 || \
+	  { echo "A server runs with these homes already, and would lose its counters. Give the second one its own:" \
+	    "make serve PORT=$(PORT) UNDERSTUDY_HOME=/tmp/second BENTOML_HOME=/tmp/second/bentoml" >&2; exit 1; }; \
+	  exec $(VENV)/bin/bentoml serve service.app:Predictor --port $(PORT) --timeout-graceful-shutdown 10
 
 traffic: $(VENV)/.training  ## replay the demo's held-out applications against `make serve`
 	@$(VENV)/bin/python -m load_tests.traffic --url http://127.0.0.1:$(PORT) $(ARGS)

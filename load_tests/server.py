@@ -172,7 +172,8 @@ def running_server(
 def service_command(port: int) -> list[str]:
     """How the service is started."""
     serve = ["-m", "bentoml", "serve", "service.app:Predictor"]
-    return [sys.executable, *serve, "--host", HOST, "--port", str(port)]
+    patience = ["--timeout-graceful-shutdown", "10"]
+    return [sys.executable, *serve, "--host", HOST, "--port", str(port), *patience]
 
 
 def free_port() -> int:

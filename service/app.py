@@ -13,6 +13,7 @@ from service.http import protocol
 from service.http.app import App, EdgeApp
 from service.http.edge import Edge
 from service.settings import read_environment, read_settings
+from service.wiring.priority import yield_the_cpu
 
 if TYPE_CHECKING:
     from service.wiring.edge import EdgeProcess
@@ -23,6 +24,9 @@ try:
 except ConfigurationError as error:
     sys.exit(f"understudy: {error}")
 
+if SETTINGS.shadow.idle_priority and "Shadow" in sys.argv:  # BentoML's worker of that service
+    yield_the_cpu()  # before the heavy imports: a shadow that crashes in a loop imports in a loop
+
 LEAN: dict[str, Any] = {
     "tracing": {"excluded_urls": ".*"},
     "logging": {"access": {"enabled": False}},
@@ -30,7 +34,7 @@ LEAN: dict[str, Any] = {
     "traffic": {"timeout": 10},
     "runner_probe": {"enabled": False},
 }
-"""BentoML's own work per request, switched off: ours is done in ``service.http.edge``."""
+"""BentoML's own work per request, switched off: ours is done in ``service.http.app``."""
 
 
 _running: list[EdgeProcess] = []

@@ -7,6 +7,7 @@ The variable of a key is its path in capitals: ``shadow.sample_rate`` is
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,8 @@ from service.errors import ConfigurationError
 
 PREFIX = "UNDERSTUDY_"
 DEFAULT_FILE = Path(__file__).with_name("default.yaml")
+SERVICE_LINK = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
+"""What Kubernetes sets in every pod for a Service called understudy."""
 OUTSIDE_THE_FILE = {"CONFIG", "HOME", "STORE_URL", "PROVIDERS", "ADMIN_TOKEN"}
 """Variables that have no key in the file."""
 
@@ -74,6 +77,8 @@ class ShadowSettings(_Section):
     batch_rows: int = Field(default=512, ge=1)
     flush_ms: float = Field(default=20, gt=0, le=1_000)
     """How often the edge hands rows over."""
+    queue_bytes: int = Field(default=64 << 20, ge=1 << 16)
+    """Rows that may wait for one candidate, in bytes of their arrays."""
     buffer_bytes: int = Field(default=16 << 20, ge=1 << 16)
     """Memory of rows that wait in one edge worker for a busy shadow."""
     idle_priority: bool = True
@@ -189,6 +194,8 @@ def _read_overridden(path: Path, variables: Mapping[str, str]) -> dict[str, Any]
     keys = _keys(Settings)
     for name, text in variables.items():
         if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in OUTSIDE_THE_FILE:
+            continue
+        if SERVICE_LINK.match(name):
             continue
         if name not in keys:
             raise ConfigurationError(

@@ -205,6 +205,7 @@ def test_every_key_has_a_variable(path: Path) -> None:
         "idle_priority": "false",
         "sample_rate": "0.5",
         "buffer_bytes": "65536",
+        "queue_bytes": "65536",
         "canary_deadline_ms": "1",
         "deadline_ms": "2",
     }
@@ -215,6 +216,11 @@ def test_every_key_has_a_variable(path: Path) -> None:
         value = found_at(settings, keys)
         assert value == (tuple(yaml.safe_load(text)) if text.startswith("[") else yaml.safe_load(text)), keys
         assert value != default, keys
+
+
+def test_what_kubernetes_sets_for_a_service_called_understudy_is_no_setting(path: Path) -> None:
+    links = {"SERVICE_HOST": "10.0.0.1", "PORT": "tcp://10.0.0.1:3000", "PORT_3000_TCP_ADDR": "10.0.0.1"}
+    assert read(path, {"production": "m:prod"}, **links) == read(path, {"production": "m:prod"})
 
 
 def test_a_variable_can_take_a_value_back(path: Path) -> None:

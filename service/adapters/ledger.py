@@ -45,7 +45,7 @@ class Ledger:
         self.candidates = candidates
         shape = (2, SENDERS, len(candidates), len(OUTCOMES))
         cells = int(np.prod(shape))
-        words = cells + SENDERS + 3 * len(candidates)
+        words = cells + 2 * SENDERS + 3 * len(candidates)
         with path.open("ab") as file:
             present = file.tell()
             if present not in (0, words * 8):  # cutting it would pull the mapping from under a sibling
@@ -55,7 +55,8 @@ class Ledger:
         store = np.memmap(path, dtype=np.int64, mode="r+", shape=(words,))
         self._outcomes: NDArray[np.int64] = store[:cells].reshape(shape)
         self._handed: NDArray[np.int64] = store[cells : cells + SENDERS]
-        self._states: NDArray[np.int64] = store[cells + SENDERS :].reshape(3, len(candidates))
+        self._offered: NDArray[np.int64] = store[cells + SENDERS : cells + 2 * SENDERS]
+        self._states: NDArray[np.int64] = store[cells + 2 * SENDERS :].reshape(3, len(candidates))
 
     def count(self, side: Side, sender: int, candidate: int, outcome: Outcome, rows: int) -> None:
         """Adds ``rows`` of one edge worker to one outcome of one candidate."""
@@ -65,6 +66,18 @@ class Ledger:
         """Adds one row for each entry of ``senders`` [rows]; for the shadow."""
         totals = np.bincount(senders, minlength=SENDERS)
         self._outcomes[Side.SHADOW, :, candidate, _COLUMN[outcome]] += totals
+
+    def offer(self, sender: int, rows: int) -> None:
+        """Notes ``rows`` as answered by an edge worker, before any of them has an outcome for good."""
+        self._offered[sender] += rows
+
+    def unaccounted(self, sender: int) -> int:
+        """Answered rows of an edge worker that it neither handed over nor decided itself.
+
+        An edge decides for all candidates alike, so the first one's outcomes stand for all.
+        """
+        decided = int(self._outcomes[Side.EDGE, sender, 0].sum())
+        return int(self._offered[sender]) - int(self._handed[sender]) - decided
 
     def handed(self, sender: int) -> int:
         """Rows that an edge worker has handed to the shadow's socket since server start."""

@@ -20,6 +20,10 @@ from service.domain.observation import Mirrored, Outcome
 
 FRAME_BYTES = 96 << 10
 """Datagrams are filled up to here, which every kernel's default buffer takes; one row alone may be larger."""
+FRAMES_PER_FLUSH = 8
+"""Packing one takes up to half a millisecond, which requests wait for; a backlog is sent over many turns."""
+REQUEST_BYTES = 500
+"""What Python keeps for a waiting request beside its arrays."""
 HEARTBEAT_SECONDS = 1.0
 """An idle edge says how much it has handed over this often, so that a reborn shadow can count what died."""
 
@@ -56,14 +60,17 @@ class Mirror:
         self._frame: tuple[bytes, int] | None = None
         self._socket: socket.socket | None = None
         self._last_sent = 0.0
+        self._offered = 0
+        self._bury()
 
     def offer(self, item: Mirrored) -> None:
         """Takes one answered request; never raises, never blocks."""
+        self._offered += len(item.rows)
         if self._sample_rate < 1.0 and self._random() >= self._sample_rate:
             self._count("sampled_out", len(item.rows))
             return
         size = _size(item)
-        if self._waiting_bytes + size > self._room:
+        if self._waiting_bytes + REQUEST_BYTES * len(self._waiting) + size > self._room:
             self._count("queue_full", len(item.rows))
             return
         if size <= FRAME_BYTES:
@@ -76,6 +83,9 @@ class Mirror:
 
     def flush(self) -> None:
         """Sends what waits, as far as the socket takes it; a heartbeat where nothing waits."""
+        if self._offered:
+            self._ledger.offer(self._sender, self._offered)
+            self._offered = 0
         if (
             not self._waiting
             and self._frame is None
@@ -85,17 +95,21 @@ class Mirror:
         if self._socket is None and not self._connect():
             self._shed("shadow_down")
             return
-        if self._frame is None:
-            self._frame = self._pack()
-        while self._send(self._frame):
-            if not self._waiting:
-                self._frame = None
+        for _ in range(FRAMES_PER_FLUSH):
+            if self._frame is None:
+                self._frame = self._pack()
+            if not self._send(self._frame):
                 return
-            self._frame = self._pack()
+            self._frame = None
+            if not self._waiting:
+                return
 
     def close(self) -> None:
-        """Sends what still waits and counts the rest."""
-        self.flush()
+        """Sends what still waits, as far as the socket takes it, and counts the rest."""
+        waiting = len(self._waiting) + 1
+        while len(self._waiting) < waiting:
+            waiting = len(self._waiting)
+            self.flush()
         self._shed("queue_full")
         if self._socket is not None:
             self._socket.close()
@@ -158,6 +172,14 @@ class Mirror:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._count(outcome, rows)
+
+    def _bury(self) -> None:
+        """Counts the rows that an earlier process of this worker took to its grave."""
+        lost = self._ledger.unaccounted(self._sender)
+        if lost < 0:  # outcomes that it had counted and not yet noted the rows of
+            self._ledger.offer(self._sender, -lost)
+        else:
+            self._count("shadow_down", lost)
 
     def _count(self, outcome: Outcome, rows: int) -> None:
         if rows:

@@ -44,9 +44,11 @@ def started(breaker: Breaker, now: float) -> Breaker:
     return replace(breaker, trial=True, open_until=now + breaker.pause)
 
 
-def succeeded(breaker: Breaker) -> Breaker:
-    """After a call that worked."""
+def succeeded(breaker: Breaker, now: float) -> Breaker:
+    """After a call that worked, at ``now``; one that began before the breaker opened closes nothing."""
     if breaker.failures == 0 and not breaker.is_open:
+        return breaker
+    if now < breaker.open_until and not breaker.trial:
         return breaker
     return replace(breaker, failures=0, trips=0, open_until=0.0, trial=False)
 

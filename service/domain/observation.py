@@ -65,6 +65,11 @@ class ShadowBatch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows and their scores."""
+        return self.rows.nbytes + self.scores.nbytes
+
     def take(self, which: NDArray[np.bool_] | slice) -> ShadowBatch:
         """The selected rows."""
         return ShadowBatch(

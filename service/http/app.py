@@ -42,8 +42,19 @@ class Done(NamedTuple):
     encoded: Encoded
 
 
-Begun: TypeAlias = tuple[PredictPath, Question] | Exception
-"""A request that was decoded, or what is wrong with it."""
+class Failed(NamedTuple):
+    """A request that cannot be answered."""
+
+    error: Exception
+    request_id: str | None
+    """The caller's, where it was read."""
+
+
+class Begun(NamedTuple):
+    """A request that is decoded and not answered yet."""
+
+    path: PredictPath
+    question: Question
 
 
 class EdgeApp:
@@ -88,26 +99,30 @@ class EdgeApp:
         route = edge.routes.get(path) if edge is not None else None
         return route if route is not None and route.predict is not None else None
 
-    def answer_here(self, route: Route, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Done | Begun:
+    def answer_here(
+        self, route: Route, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> Done | Begun | Failed:
         """A whole request answered without waiting for anything, or as far as that goes.
 
         What is not ``Done`` belongs into the scope under ``BEGUN``; the application takes it from there.
         """
         edge, codec = self._edge or self._begin(), route.predict
         if codec is None or self._in_work >= edge.limits.max_concurrency:
-            return overloaded("too many requests are in work")
+            return Failed(overloaded("too many requests are in work"), None)
+        request_id = None
         try:
             named = dict(headers)
             path, arm = admit(edge, route, named)
             if len(body) > edge.limits.max_body_bytes:
-                return too_large(edge)
+                return Failed(too_large(edge), None)
             question = path.decide(codec.decode(body, Head(named, arm, time.monotonic())))
+            request_id = question.request_id
             answer = path.answer_here(question)
             if answer is None:
-                return path, question
+                return Begun(path, question)
             return Done(path, route, question, answer, codec.encode(answer, question))
         except Exception as error:  # whatever it is, the caller gets a problem document
-            return error
+            return Failed(error, request_id)
 
     def sent(self, done: Done) -> None:
         """Settles what ``answer_here`` answered, once it is on its way."""
@@ -125,9 +140,10 @@ class EdgeApp:
         self._in_work += 1
         request_id = None
         try:
-            begun: Begun | None = scope.get(BEGUN)
-            if isinstance(begun, Exception):
-                raise begun
+            begun: Begun | Failed | None = scope.get(BEGUN)
+            if isinstance(begun, Failed):
+                request_id = begun.request_id
+                raise begun.error
             path, question = begun or await self._decode(edge, route, codec, scope, receive)
             request_id = question.request_id
             answer = await path.answer(question)
@@ -141,13 +157,11 @@ class EdgeApp:
         path.settle(question, answer)
         edge.responded(route.template, 200)
 
-    async def _decode(
-        self, edge: Edge, route: Route, codec: Codec, scope: Scope, receive: Receive
-    ) -> tuple[PredictPath, Question]:
+    async def _decode(self, edge: Edge, route: Route, codec: Codec, scope: Scope, receive: Receive) -> Begun:
         headers = dict(scope["headers"])
         path, arm = admit(edge, route, headers)
         body = await self._read(edge, receive)
-        return path, codec.decode(body, Head(headers, arm, time.monotonic()))
+        return Begun(path, codec.decode(body, Head(headers, arm, time.monotonic())))
 
     async def _page(self, edge: Edge, route: Route, scope: Scope, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable
 from enum import Enum
-from itertools import chain
+from itertools import chain, islice
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -108,10 +108,9 @@ class InstanceReader:
         document = read_json(body)
         if not isinstance(document, dict):
             raise does_not_fit([_error((), f"expected an object, found {kind_of(document)}")])
-        errors = [
-            _error((name[:LONGEST_NAME],), f"unknown field; there are {', '.join(sorted(fields))}")
-            for name in sorted(document.keys() - fields)
-        ]
+        known = f"unknown field; there are {', '.join(sorted(fields))}"
+        unknown = islice((name for name in document if name not in fields), TOO_MANY_ERRORS)
+        errors = [_error((name[:LONGEST_NAME],), known) for name in unknown]
         instances = document.get("instances")
         if not isinstance(instances, list):
             found = kind_of(instances) if "instances" in document else "nothing"
@@ -185,7 +184,7 @@ class InstanceReader:
         features = self._schema.features
         if isinstance(row, dict):
             named = {feature.name for feature in features}
-            unknown = [name for name in row if name not in named]
+            unknown = islice((name for name in row if name not in named), TOO_MANY_ERRORS)
             errors += [_error((*loc, name[:LONGEST_NAME]), "unknown feature") for name in unknown]
             for feature in features:
                 if feature.name not in row:

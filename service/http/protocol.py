@@ -8,6 +8,7 @@ a refusal, another route) goes through the ASGI application as ever, which stays
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, cast
 
@@ -18,6 +19,14 @@ from service.http.app import BEGUN, Done, EdgeApp
 from service.http.edge import Route
 
 log = logging.getLogger("understudy.http")
+
+LARGEST_HEAD = 64 << 10
+"""Bytes of a request's first line and headers."""
+TOO_LARGE_HEAD = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
+HEAD_SECONDS = 10.0
+"""A head that is begun is complete after this, or its connection is closed; so is a silent new one."""
 
 _apps: list[EdgeApp] = []
 
@@ -39,20 +48,52 @@ class EdgeProtocol(HttpToolsProtocol):
         self._edge = _apps[-1]
         self._route: Route | None = None
         self._body: list[bytes] = []
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        """Begins a connection, which has to say something soon."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends it."""
+        self._forget_head()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser; a body that goes on in the next read is left to ASGI."""
         super().data_received(data)
-        if self._route is not None and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._route is not None:
             self._hand_on()
+        elif self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                self.transport.write(TOO_LARGE_HEAD)
+                self.transport.close()
+            else:
+                self._await_head()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Holds a prediction back until its body is complete."""
+        self._in_head = False
+        if self._head_timer is not None:
+            self._forget_head()
         if self.root_path or self.flow.write_paused or self._busy() or self.expect_100_continue:
             return super().on_headers_complete()
         route = self._edge.predicting(self.url.decode("latin-1"))
-        if route is None or self.parser.get_method() != b"POST" or not self.parser.should_keep_alive():
+        if route is None or self.parser.get_method() != b"POST":
             return super().on_headers_complete()
+        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
+            return super().on_headers_complete()  # such an answer ends with the connection
         self._route = route
         return None
 
@@ -78,6 +119,16 @@ class EdgeProtocol(HttpToolsProtocol):
         self._body = []
         self._write(result)
         self._edge.sent(result)
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        self._head_bytes = 0
 
     def _busy(self) -> bool:
         """Whether an earlier request of this connection is still being answered."""

@@ -95,7 +95,11 @@ class V2Codec:
         if request.outputs:
             wanted = self._choose(request.outputs, parameters.binary_data_output)
         rows = self._reader.rows(request.inputs, whole[length:])
+        if 2 * rows.nbytes < len(body) and not rows.flags.owndata:
+            rows = rows.copy()  # rows wait for the shadow, and a view would keep the whole body waiting
         if self._arm is not None:
+            if head.arm not in (None, self._arm):
+                raise Problem(409, f"X-Model-Arm: the version in the path is {self._arm}'s")
             head = head._replace(arm=self._arm)
         return ask(head, rows, request.id, parameters.routing_key)._replace(format=wanted)
 

@@ -209,7 +209,7 @@ class PredictPath:
             canary.breaker = failed(canary.breaker, time.monotonic())
             self._fell_back(model.spec.tag, "deadline" if isinstance(error, DeadlineError) else "error")
             return None
-        canary.breaker = succeeded(canary.breaker)
+        canary.breaker = succeeded(canary.breaker, time.monotonic())
         return answer
 
 

@@ -68,6 +68,8 @@ class ShadowLimits:
     """Seconds a row may wait, and seconds a run may take."""
     queue_rows: int = 50_000
     """Rows that may wait for one candidate."""
+    queue_bytes: int = 64 << 20
+    """The same in bytes of their arrays."""
     batch_rows: int = 512
     """Rows of one run at most."""
 
@@ -90,6 +92,7 @@ class CandidateShadow:
     clock: Callable[[], float] = time.monotonic
     _queue: deque[ShadowBatch] = field(default_factory=deque)
     _queued: int = 0
+    _queued_bytes: int = 0
     _step: int = 0
     _silent_until: float = 0.0
     _ready: threading.Condition = field(default_factory=threading.Condition)
@@ -106,11 +109,12 @@ class CandidateShadow:
     def offer(self, batch: ShadowBatch) -> None:
         """Queues rows for the candidate's thread; called by the receiver."""
         with self._ready:
-            if self._queued + len(batch) > self.limits.queue_rows:
+            rows, size = self._queued + len(batch), self._queued_bytes + batch.nbytes
+            if self._queue and (rows > self.limits.queue_rows or size > self.limits.queue_bytes):
                 self.account.count("queue_full", batch.senders)
                 return
             self._queue.append(batch)
-            self._queued += len(batch)
+            self._queued, self._queued_bytes = rows, size
             self._ready.notify()
 
     def run_once(self, wait: float = 0.5) -> bool:
@@ -150,6 +154,7 @@ class CandidateShadow:
                 self._queue.appendleft(batch.take(slice(self._step, None)))
                 batch = batch.take(slice(0, self._step))
             self._queued -= len(batch)
+            self._queued_bytes -= batch.nbytes
             return batch
 
     def _too_old(self, batch: ShadowBatch) -> bool:
@@ -161,14 +166,14 @@ class CandidateShadow:
         observation = self._observe(batch, due)
         self.account.set_running(False)
         if observation.scores is not None:
-            self._set_breaker(succeeded(self.breaker))
+            self._set_breaker(succeeded(self.breaker, self.clock()))
             self.account.clear_crashes()
             self._step = min(self._step * 2, self.limits.batch_rows)
             self._compare(batch, observation)
         elif observation.error == "deadline":
             self._step = max(1, self._step // 2)
             if observation.seconds > self.limits.deadline / 2:  # else it was the shadow that got no CPU
-                self._fail(observation)
+                self._fail(observation, batch)
             self.account.count("deadline", batch.senders)
         else:
             self._isolate(batch, observation)
@@ -191,7 +196,7 @@ class CandidateShadow:
     def _isolate(self, batch: ShadowBatch, observation: Observation) -> None:
         """Halves a batch that failed until the rows to blame stand alone."""
         if len(batch) == 1:
-            self._fail(observation)
+            self._fail(observation, batch)
             self.account.count("candidate_error", batch.senders)
             return
         half = len(batch) // 2
@@ -202,23 +207,30 @@ class CandidateShadow:
                 self.account.count("breaker_open", part.senders)
 
     def _compare(self, batch: ShadowBatch, observation: Observation) -> None:
+        """Compares what both models answered; each row gets its outcome, whatever happens."""
         assert observation.scores is not None
         seconds = observation.seconds / len(batch)
-        reference = self._reference(batch)
         answered = np.asarray(np.isfinite(observation.scores).all(axis=1), dtype=np.bool_)
-        known = np.asarray(np.isfinite(reference).all(axis=1), dtype=np.bool_)
         if not answered.all():
-            self.account.count("candidate_error", batch.senders[~answered])
             self._warn(f"it answered no number for {int((~answered).sum())} rows")
+            self.account.count("candidate_error", batch.senders[~answered])
+        reference = self._reference(batch)
+        known = np.asarray(np.isfinite(reference).all(axis=1), dtype=np.bool_)
+        both = answered & known
         if not known.all():
             self.account.count("deadline", batch.senders[answered & ~known])
-        both = answered & known
         if not both.any():
             return
         batch, reference, scores = batch.take(both), reference[both], observation.scores[both]
-        self.sink.compared(
-            compare(self.production, self.candidate, batch.rows, reference, scores, seconds, self.slices)
-        )
+        try:
+            found = compare(
+                self.production, self.candidate, batch.rows, reference, scores, seconds, self.slices
+            )
+            self.sink.compared(found)
+        except Exception:  # a bug of ours; the rows are accounted for all the same
+            log.exception("%s: a comparison failed", self.candidate.tag)
+            self.account.count("candidate_error", batch.senders)
+            return
         self.account.count("compared", batch.senders)
 
     def _reference(self, batch: ShadowBatch) -> Scores:
@@ -237,10 +249,11 @@ class CandidateShadow:
             reference[batch.canary] = np.nan
         return reference
 
-    def _fail(self, observation: Observation) -> None:
+    def _fail(self, observation: Observation, batch: ShadowBatch) -> None:
         self._set_breaker(failed(self.breaker, self.clock()))
         if self.breaker.is_open:
-            log.warning("%s is paused: %s", self.candidate.tag, observation.detail)
+            asked = ", ".join(batch.request_ids[:3])
+            log.warning("%s is paused: %s (among requests %s)", self.candidate.tag, observation.detail, asked)
 
     def _warn(self, message: str) -> None:
         if self.clock() >= self._silent_until:  # a batch may come every few milliseconds
@@ -277,7 +290,7 @@ class ShadowReceiver:
     def receive(self, sender: int, first: int, rows: int, batch: ShadowBatch | None) -> None:
         """Takes one frame: ``rows`` of an edge worker that had handed over ``first`` before.
 
-        ``batch`` is None for a heartbeat, and for rows that could not be read.
+        ``batch`` is None for a heartbeat, and for rows that nobody can judge.
         """
         missing = first - self._expected.get(sender, first)
         for shadow in self.candidates:
@@ -287,6 +300,6 @@ class ShadowReceiver:
                 shadow.account.count("shadow_down", np.full(missing, sender, dtype=np.int16))
             if batch is not None:
                 shadow.offer(batch)
-            elif rows:
+            elif rows:  # production is unfit, so there is nothing to compare with
                 shadow.account.count("candidate_error", np.full(rows, sender, dtype=np.int16))
         self._expected[sender] = first + rows

@@ -6,10 +6,10 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from service.wiring.shared import breaker_of, open_ledger, socket_path, status_p
 
 log = logging.getLogger("understudy.shadow")
 
+Read: TypeAlias = Callable[[memoryview, float], tuple[int, int, int, ShadowBatch | None]]
+"""A datagram and its time of arrival to sender, rows handed over before, rows, and the rows themselves."""
 RECEIVE_BYTES = 8 << 20
 """Larger than any datagram that a socket takes."""
 
@@ -84,7 +86,7 @@ class ShadowProcess:
 
     receiver: ShadowReceiver
     socket: socket.socket
-    read: Callable[[memoryview, float], tuple[int, int, int, ShadowBatch | None]]
+    read: Read
     _stopping: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -148,12 +150,15 @@ class ShadowBuilder:
     def build(self) -> ShadowProcess:
         """The shadow; a candidate that is unfit is refused, the others run.
 
-        Raises:
-            UnderstudyError: production itself cannot be loaded, so there is nothing to compare with.
+        Where production itself is unfit there is nothing to compare with, and all are refused.
         """
         ledger = open_ledger(self._settings, self._environment)
         assert ledger is not None, "the shadow is only started with candidates"
-        production = self._load(self._settings.production)
+        try:
+            production = self._load(self._settings.production)
+        except UnderstudyError as error:
+            log.error("nothing is shadowed, production is unfit: %s", error)
+            return self._idle(ledger, f"production is unfit: {error}")
         spec = production.bundle.spec
         spread = bundles.spread_of(production.bundle) if spec.task == "regression" else 1.0
         metrics = prometheus.ShadowMetrics(self._registry, gap_buckets(bool(spec.classes), spread))
@@ -169,15 +174,30 @@ class ShadowBuilder:
                 log.error("%s is not shadowed: %s", tag, error)
                 shadows.append(RefusedCandidate(account))
                 status[tag] = bundles.refused(tag, str(error))
-        process.write_status(status_path(self._environment), status)
-        opened = sockets.receiver(socket_path(self._settings, self._environment))
-        process.settle_memory()
 
         def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:
             frame = frames.decode(datagram)
             batch = frames.batch_of(frame, spec, received) if frame.rows else None
             return frame.sender, frame.first, frame.rows, batch
 
+        return self._process(shadows, status, read)
+
+    def _idle(self, ledger: Ledger, reason: str) -> ShadowProcess:
+        tags = self._settings.candidates
+
+        def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:  # noqa: ARG001 - a Read
+            frame = frames.decode(datagram)
+            return frame.sender, frame.first, frame.rows, None
+
+        shadows = [RefusedCandidate(LedgerAccount(ledger, index)) for index in range(len(tags))]
+        return self._process(shadows, {tag: bundles.refused(tag, reason) for tag in tags}, read)
+
+    def _process(
+        self, shadows: Sequence[CandidateShadow | RefusedCandidate], status: dict[str, Any], read: Read
+    ) -> ShadowProcess:
+        process.write_status(status_path(self._environment), status)
+        opened = sockets.receiver(socket_path(self._settings, self._environment))
+        process.settle_memory()
         return ShadowProcess(ShadowReceiver(tuple(shadows)), opened, read)
 
     def _load(self, tag: str) -> Loaded:
@@ -196,6 +216,8 @@ class ShadowBuilder:
             slices=bundles.slices_of(production.bundle),
             account=account,
             sink=sink,
-            limits=ShadowLimits(limits.deadline_ms / 1000, limits.queue_rows, limits.batch_rows),
+            limits=ShadowLimits(
+                limits.deadline_ms / 1000, limits.queue_rows, limits.queue_bytes, limits.batch_rows
+            ),
             breaker=breaker_of(self._settings),
         )

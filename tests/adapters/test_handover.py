@@ -134,8 +134,8 @@ class World:
     def edge_is_killed(self) -> None:
         sender = self.draw.choice(SENDERS)
         dead = self.mirrors[sender]
-        self.unknown += sum(len(item.rows) for item in dead._waiting)
-        self.unknown += dead._frame[1] if dead._frame is not None else 0
+        # rows since its last turn are in no count, neither as answered nor with an outcome, or with both
+        self.unknown += dead._offered + min(0, self.ledger.unaccounted(sender))
         if dead._socket is not None:
             dead._socket.close()
         self.mirrors[sender] = self.mirror(sender)

@@ -14,7 +14,7 @@ import pytest
 from service.adapters import frames, mirror, sockets
 from service.adapters.frames import Frame
 from service.adapters.ledger import Ledger
-from service.adapters.mirror import FRAME_BYTES, Mirror
+from service.adapters.mirror import FRAME_BYTES, FRAMES_PER_FLUSH, Mirror
 from service.domain.observation import Mirrored, Outcome
 
 WIDTH = 3
@@ -68,6 +68,16 @@ def ear(path: Path) -> Iterator[Ear]:
     listening = Ear(path)
     yield listening
     listening.socket.close()
+
+
+class Busy:
+    """A socket that is always full."""
+
+    def send(self, data: bytes) -> int:
+        raise BlockingIOError
+
+    def close(self) -> None:
+        pass
 
 
 def deliver(sending: Mirror, ear: Ear) -> list[Frame]:
@@ -272,6 +282,25 @@ def test_an_idle_edge_says_now_and_then_what_it_handed_over(
     ear.listen()
     assert ear.frames[1] == Frame(frames.VERSION, SENDER, 3, [], [], [], b"", b"")
     assert (ledger.handed(SENDER), counted(ledger)) == (3, {})
+
+
+def test_a_backlog_is_sent_over_many_turns(make: Make, ear: Ear) -> None:
+    sending = make()
+    for first in range(0, 2 * FRAMES_PER_FLUSH * 6_000, 6_000):
+        sending.offer(request(first, 6_000))  # more than half a frame each
+    sending.flush()
+    assert 0 < len(ear.listen()) <= FRAMES_PER_FLUSH
+    assert sending._waiting
+
+
+def test_rows_that_waited_in_an_edge_that_was_killed_are_counted(make: Make, ledger: Ledger) -> None:
+    killed = make()
+    killed._socket = Busy()  # type: ignore[assignment]  # a fake
+    killed.offer(request(0, 70))
+    killed.flush()
+    assert counted(ledger) == {}
+    make()
+    assert counted(ledger) == {"shadow_down": 70}
 
 
 def test_closing_sends_what_waits(make: Make, ledger: Ledger, ear: Ear) -> None:

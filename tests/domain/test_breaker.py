@@ -27,11 +27,11 @@ def test_opens_after_the_limit_of_failures_in_a_row_and_not_before() -> None:
 
 
 def test_a_success_starts_the_count_anew() -> None:
-    assert not failing(succeeded(failing(CLOSED, 2)), 2).is_open
+    assert not failing(succeeded(failing(CLOSED, 2), 1.0), 2).is_open
 
 
 def test_a_success_on_a_breaker_without_a_mark_makes_no_new_record() -> None:
-    assert succeeded(CLOSED) is CLOSED
+    assert succeeded(CLOSED, 1.0) is CLOSED
 
 
 def test_allows_nothing_during_the_pause_and_a_call_after_it() -> None:
@@ -53,7 +53,7 @@ def test_a_trial_that_is_never_heard_of_again_lets_another_one_through() -> None
 
 
 def test_a_trial_that_works_closes_the_breaker() -> None:
-    assert succeeded(started(opened(100.0), 105.0)) == CLOSED
+    assert succeeded(started(opened(100.0), 105.0), 105.5) == CLOSED
 
 
 def test_a_trial_that_fails_opens_it_again_for_twice_as_long() -> None:
@@ -71,6 +71,10 @@ def test_calls_that_were_under_way_when_it_opened_prolong_no_pause() -> None:
     assert failing(opened(100.0), 50, 101.0) == opened(100.0)
 
 
+def test_a_call_that_was_under_way_when_it_opened_closes_nothing() -> None:
+    assert succeeded(opened(100.0), 101.0) == opened(100.0)
+
+
 def test_pauses_double_up_to_the_longest() -> None:
     breaker, now, pauses = opened(0.0), 0.0, []
     for _ in range(6):
@@ -82,7 +86,7 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 def test_the_pause_is_short_again_after_a_recovery() -> None:
     twice = failed(opened(0.0), 5.0)
-    assert failing(succeeded(twice), 3, 50.0).open_until == 55.0
+    assert failing(succeeded(twice, 45.0), 3, 50.0).open_until == 55.0
 
 
 @pytest.mark.parametrize(("trips", "pause"), [(0, 5.0), (1, 10.0), (2, 20.0), (9, 40.0), (5_000, 40.0)])
@@ -109,5 +113,5 @@ def test_whatever_happens_one_caller_is_refused_only_during_a_pause_no_longer_th
             continue
         breaker = started(breaker, now)
         in_a_row = in_a_row + 1 if kind == "f" else 0
-        breaker = failed(breaker, now) if kind == "f" else succeeded(breaker)
+        breaker = failed(breaker, now) if kind == "f" else succeeded(breaker, now)
         assert breaker.is_open == (in_a_row >= breaker.limit)

@@ -7,9 +7,15 @@ import json
 import logging
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from service.errors import InferenceError
+from service.http.app import Failed
+from service.http.instances import InstanceReader
+from service.http.problem import TOO_MANY_ERRORS, Problem
+from tests.domain.models import spec
 from tests.http.edges import (
     BEARER,
     LIMITS,
@@ -309,3 +315,21 @@ def test_an_operator_gets_the_arm_that_was_named(world: World, arm: str) -> None
     world.start_canary()
     response = world.ask("POST", "/predict", b"plain", {"x-model-arm": arm} | BEARER)
     assert (response.status, response.body) == (200, arm.encode())
+
+
+def test_a_failure_found_without_asgi_keeps_the_request_s_name(world: World) -> None:
+    async def fail() -> Any:
+        return world.app.answer_here(world.edge.routes["/predict"], [(b"x-request-id", b"mine")], b"failing")
+
+    failed = asyncio.run(fail())
+    assert isinstance(failed, Failed)
+    assert (type(failed.error), failed.request_id) == (InferenceError, "mine")
+
+
+def test_thousands_of_unknown_names_make_no_thousands_of_errors() -> None:
+    reader = InstanceReader(spec().schema, 10, lambda feature, kind: None)
+    names = {f"made-up-{number}": 1 for number in range(5_000)}
+    for document in ({**names, "instances": [[1, 2, 3]]}, {"instances": [names]}):
+        with pytest.raises(Problem) as refused:
+            reader.diagnose(json.dumps(document).encode(), frozenset({"instances"}))
+        assert len(refused.value.errors) <= 2 * TOO_MANY_ERRORS

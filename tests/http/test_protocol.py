@@ -73,6 +73,7 @@ SCRIPTS: dict[str, Script] = {
     "an escaped path": [request(path="/pre%64ict") + PLAIN],
     "closing": [request(extra="Connection: close\r\n")],
     "the old version": [request(version="1.0")],
+    "the old version, kept alive": [request(version="1.0", extra="Connection: keep-alive\r\n")],
     "expecting a go-ahead": [request(extra="Expect: 100-continue\r\n")[:-5], b"plain"],
     "not HTTP": [b"how do you do\r\n\r\n"],
     "an arm without a token": [request(extra="X-Model-Arm: production\r\n") + PLAIN],
@@ -216,6 +217,21 @@ def test_a_whole_prediction_never_reaches_asgi() -> None:
 def test_a_request_in_front_of_nonsense_is_answered() -> None:
     (outcome,) = Conversation(EdgeProtocol).hold([PLAIN + b"nonsense\r\n\r\n"])
     assert [answer[0] for answer in outcome.answers] == [200, 400]
+
+
+def test_a_head_that_never_ends_is_cut_off_and_its_connection_closed() -> None:
+    endless = b"POST /predict HTTP/1.1\r\n" + (b"X-Filler: " + b"x" * 8_000 + b"\r\n") * 12
+    (outcome,) = Conversation(EdgeProtocol).hold([endless], goodbye=False)
+    assert [answer[0] for answer in outcome.answers] == [431]
+
+
+@pytest.mark.parametrize("begun", [[], [b"POST /predict HTTP/1.1\r\nHost: x\r\n"]], ids=["silent", "begun"])
+def test_a_head_that_is_not_sent_in_time_ends_the_connection(
+    begun: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    (outcome,) = Conversation(EdgeProtocol).hold(begun, goodbye=False)
+    assert outcome.answers == []
 
 
 def test_an_idle_connection_is_closed_like_any_other() -> None:

@@ -82,7 +82,7 @@ def test_an_image_keeps_its_pixels_in_c_order(binary: bool) -> None:
 
 
 def test_raw_bytes_at_an_even_address_are_not_copied() -> None:
-    matrix = np.arange(30, dtype=np.float32).reshape(10, 3)
+    matrix = np.arange(150, dtype=np.float32).reshape(50, 3)
     shared = 0
     for padding in range(4):
         body, given = by_client({"x": matrix}, binary=True, request_id="i" * (padding + 1))
@@ -90,6 +90,13 @@ def test_raw_bytes_at_an_even_address_are_not_copied() -> None:
         np.testing.assert_array_equal(rows, matrix)
         shared += np.shares_memory(rows, np.frombuffer(body, dtype=np.uint8))
     assert shared == 1
+
+
+def test_a_small_tensor_does_not_keep_a_large_body_in_memory() -> None:
+    matrix = np.arange(3, dtype=np.float32).reshape(1, 3)
+    for padding in range(4):
+        body, given = by_client({"x": matrix}, binary=True, request_id="i" * (padding + 100))
+        assert v2_codec(NUMERIC).decode(body, given).rows.flags.owndata
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)

@@ -14,7 +14,7 @@ import pytest
 from load_tests.server import ROOT, running, running_server, service_command
 from models.bundle import GOLDEN, file_digest
 from models.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from tests.integration.conftest import await_shadow
+from tests.integration.conftest import await_shadow, eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -44,7 +44,6 @@ def test_production_that_fails_parity_is_never_ready_and_says_which_row_and_by_h
     break_parity(store, "credit", "gbm-1")
     env = {
         "UNDERSTUDY_HOME": str(tmp_path / "home"),
-        "UNDERSTUDY_CANDIDATES": "[]",
         "BENTOML_HOME": str(store),
     }
     with running(service_command, ready="/livez", env=env) as server:
@@ -56,6 +55,10 @@ def test_production_that_fails_parity_is_never_ready_and_says_which_row_and_by_h
         assert refused.status_code == 503
         assert "Retry-After" in refused.headers
         assert httpx.get(f"{server.url}/metrics").status_code == 200
+        said = "nothing is shadowed, production is unfit"
+        assert eventually(lambda: said in server.log.read_text())
+        assert eventually(lambda: server.log.read_text().count("Service Shadow initialized") == 1)
+        assert server.log.read_text().count(said) == 1, "the shadow was started again and again"
 
 
 def test_a_candidate_that_fails_parity_is_refused_and_production_serves(
