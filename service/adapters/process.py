@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
@@ -23,23 +22,6 @@ def log_to_stderr() -> None:
     access = logging.getLogger("uvicorn.access")  # uvicorn builds a line per request unless nobody listens
     access.handlers = []
     access.propagate = False
-
-
-def yield_the_cpu() -> bool:
-    """Puts every thread of this process under SCHED_IDLE; False where the kernel refuses.
-
-    Threads started later inherit it. Such a process gets only CPU that nobody else wants. BentoML gives
-    every process a session of its own, and outside a CPU cgroup Linux may share the CPU between sessions
-    first ("autogroup"), where SCHED_IDLE does not count; so the session is ranked lowest as well.
-    """
-    try:
-        for thread in Path("/proc/self/task").iterdir():
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
-    except OSError:
-        return False
-    with contextlib.suppress(OSError):  # only kernels that group tasks by session have the file
-        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
-    return True
 
 
 def settle_memory() -> None:

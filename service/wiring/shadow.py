@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters import bundles, frames, process, prometheus, sockets
+from service.adapters import bundles, frames, priority, process, prometheus, sockets
 from service.adapters.bundles import Loaded
 from service.adapters.ledger import Ledger, Side
 from service.adapters.onnx import Watchdog
@@ -140,7 +140,7 @@ class ShadowBuilder:
         process.log_to_stderr()
         self._settings = settings
         self._environment = environment
-        if settings.shadow.idle_priority and not process.yield_the_cpu():
+        if settings.shadow.idle_priority and not priority.yield_the_cpu():
             log.warning("the kernel refuses SCHED_IDLE; the shadow competes for CPU like any process")
         environment.home.mkdir(parents=True, exist_ok=True)
         prometheus.write_as("shadow")

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 YIELDING = """
 import os, threading
 from pathlib import Path
-from service.adapters.process import yield_the_cpu
+from service.adapters.priority import yield_the_cpu
 stop = threading.Event()
 threading.Thread(target=stop.wait, daemon=True).start()
 assert yield_the_cpu()
@@ -28,6 +28,8 @@ threading.Thread(target=stop.wait, daemon=True).start()
 policies = {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
 assert len(list(Path("/proc/self/task").iterdir())) >= 3
 assert policies == {os.SCHED_IDLE}, policies
+autogroup = Path("/proc/self/autogroup")
+assert not autogroup.exists() or autogroup.read_text().split()[-1] == "19", autogroup.read_text()
 """
 
 
