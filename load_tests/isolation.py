@@ -120,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=None)
     parser.add_argument("--home", type=Path, default=bundles.HOME, help="where the bundles are kept")
     parser.add_argument("--results", type=Path, default=report.RESULTS)
+    parser.add_argument(
+        "--contained", action="store_true", help="each server in a CPU cgroup, as in a container; needs root"
+    )
     options = parser.parse_args(arguments)
     repetitions = options.repetitions or (2 if options.quick else 3)
     seconds = options.seconds or (4.0 if options.quick else 15.0)
@@ -130,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     slowness = _slowness(options.home)
     questions = _questions(options.home)
     with ExitStack() as stack:
-        alone, trials = _start(stack, options.home, server_core)
+        alone, trials = _start(stack, options.home, server_core, options.contained)
         rate = _rate(alone, questions, min(seconds, 5.0))
         print(f"{rate:,.0f} req/s, {LOAD:.0%} of the edge's core", file=sys.stderr)
         schedule = Schedule(rate, seconds)
@@ -146,10 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _conclude(options, trials, schedule, slowness)
 
 
-def _start(stack: ExitStack, home: Path, core: int) -> tuple[Server, list[Trial]]:
+def _start(stack: ExitStack, home: Path, core: int, contained: bool) -> tuple[Server, list[Trial]]:
     def start(candidate: str | None) -> Server:
         config = {"production": bundles.PRODUCTION, "candidates": [candidate] if candidate else []}
-        server = stack.enter_context(running_server(config=config, models=home, cores={core}))
+        running = running_server(config=config, models=home, cores={core}, contained=contained)
+        server = stack.enter_context(running)
         server.suspend()
         return server
 
@@ -288,11 +292,12 @@ def _conclude(
             for trial in trials
         },
     }
+    where = "on one core and in one CPU cgroup" if options.contained else "on one core"
     text = (
-        f"# Isolation of the shadow\n\n`{document['command']}` on {machine}.\n\nEdge and shadow on one core, "
-        f"open loop at {schedule.rate:,.0f} req/s ({LOAD:.0%} of the edge's core without a shadow), {len(trials[0].pairs)} "
-        f"repetitions of {schedule.seconds:g} s, each next to one without a shadow; latency from the "
-        f"scheduled time; medians.\n\n{verdicts}\n\n{figures}\n"
+        f"# Isolation of the shadow\n\n`{document['command']}` on {machine}.\n\nEdge and shadow {where}, open "
+        f"loop at {schedule.rate:,.0f} req/s ({LOAD:.0%} of the edge's core without a shadow), "
+        f"{len(trials[0].pairs)} repetitions of {schedule.seconds:g} s, each next to one without a shadow; "
+        f"latency from the scheduled time; medians.\n\n{verdicts}\n\n{figures}\n"
     )
     path = report.write("isolation", document, text, options.results)
     print(f"\n{verdicts}\n\n{figures}\n\nwritten: {path.name} and its .json twin in {path.parent.name}/")

@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 _ROLES = {"Predictor": "edge"}  # the other services are called by their own names, in lower case
 _STOP_SECONDS = 15.0
+_CPU_GROUPS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
+"""Where a CPU cgroup can be made: cgroups of the first version, or of the second."""
 _FOREIGN = ("UNDERSTUDY_", "BENTOML_", "PROMETHEUS_MULTIPROC_DIR")
 """Variables of whoever starts this that must not reach the server."""
 
@@ -96,6 +98,7 @@ def running(
     home: Path | None = None,
     bentoml_home: bool = False,
     timeout: float = 60.0,
+    contained: bool = False,
 ) -> Iterator[Server]:
     """Runs ``command(port)`` from the repository root until the block ends.
 
@@ -106,6 +109,7 @@ def running(
         home: an existing folder for its files, removed at the end; a new one by default.
         bentoml_home: whether BENTOML_HOME is ``home`` (a BentoML server needs one of its own).
         timeout: seconds to become ready.
+        contained: whether all its processes share a CPU cgroup, as those of a container do; needs root.
 
     Raises:
         StartError: see there.
@@ -127,13 +131,18 @@ def running(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    group = None
     try:
         if pinned:
             os.sched_setaffinity(process.pid, pinned)  # before it starts children, which inherit it
+        if contained:
+            group = _cpu_group(process.pid)
         _await_ready(process, port, ready, timeout, log)
         yield Server(port, process.pid, log, home, time.monotonic() - start)
     finally:
         _stop(process)
+        if group is not None:
+            group.rmdir()
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -145,6 +154,7 @@ def running_server(
     cores: Iterable[int] | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
+    contained: bool = False,
 ) -> Iterator[Server]:
     """The service with ``config`` as its settings file and a copy of the bundles in ``models``.
 
@@ -164,7 +174,13 @@ def running_server(
         **(env or {}),
     }
     with running(
-        service_command, ready="/readyz", cores=cores, env=variables, home=home, timeout=timeout
+        service_command,
+        ready="/readyz",
+        cores=cores,
+        env=variables,
+        home=home,
+        timeout=timeout,
+        contained=contained,
     ) as server:
         yield server
 
@@ -228,6 +244,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
     psutil.wait_procs(alive, timeout=5)
+
+
+def _cpu_group(pid: int) -> Path:
+    """A new CPU cgroup with one process in it; its children will be there too."""
+    root = next((path for path in _CPU_GROUPS if (path / "cgroup.procs").exists()), None)
+    if root is None:
+        raise StartError("no CPU cgroup can be made here")
+    group = root / f"load-tests-{pid}"
+    group.mkdir()
+    (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    return group
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

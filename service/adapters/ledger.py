@@ -2,7 +2,9 @@
 
 Guarantee: at rest, for every candidate, rows offered by the edge = sum of its outcomes. Each count
 is one aligned 8-byte store into a shared mapping, so a ``kill -9`` at any point loses no count; the
-rows that a dead shadow held are found by arithmetic: handed over - accounted for.
+rows that a dead shadow or a dead edge held are found by arithmetic: handed over - accounted for, and
+offered - handed over - decided. Only what an edge answered since its last turn (20 ms) dies with it,
+here and in ``understudy_predictions_total`` alike.
 Cost: 64 senders x candidates x 2 sides x 8 outcomes x 8 bytes, 8 KiB per candidate.
 """
 

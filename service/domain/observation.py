@@ -30,7 +30,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     "breaker_open",  # the candidate failed too often and is paused
     "candidate_error",  # the candidate raised, answered no number, or answered the wrong shape
     "too_large",  # one row alone is larger than the mirror can carry
-    "shadow_down",  # there was no shadow process, or it died holding the row
+    "shadow_down",  # there was no shadow process, or a process died holding the row
 )
 
 
