@@ -276,7 +276,7 @@ def _conclude(
     figures, verdicts = report.table(header, rows), report.findings_table(findings)
     machine = describe()
     document = {
-        "command": "python -m load_tests.isolation" + (" --quick" if options.quick else ""),
+        "command": " ".join(["python -m load_tests.isolation", *sys.argv[1:]]),
         "machine": machine.as_dict(),
         "plan": {
             "rate": round(schedule.rate),
@@ -294,8 +294,8 @@ def _conclude(
     }
     where = "on one core and in one CPU cgroup" if options.contained else "on one core"
     text = (
-        f"# Isolation of the shadow\n\n`{document['command']}` on {machine}.\n\nEdge and shadow {where}, open "
-        f"loop at {schedule.rate:,.0f} req/s ({LOAD:.0%} of the edge's core without a shadow), "
+        f"# Isolation of the shadow\n\n`{document['command']}` on {machine}.\n\n"
+        f"Edge and shadow {where}, open loop at {schedule.rate:,.0f} req/s ({LOAD:.0%} of the edge's core without a shadow), "
         f"{len(trials[0].pairs)} repetitions of {schedule.seconds:g} s, each next to one without a shadow; "
         f"latency from the scheduled time; medians.\n\n{verdicts}\n\n{figures}\n"
     )
