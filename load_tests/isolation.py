@@ -295,9 +295,9 @@ def _conclude(
     where = "on one core and in one CPU cgroup" if options.contained else "on one core"
     text = (
         f"# Isolation of the shadow\n\n`{document['command']}` on {machine}.\n\n"
-        f"Edge and shadow {where}, open loop at {schedule.rate:,.0f} req/s ({LOAD:.0%} of the edge's core without a shadow), "
-        f"{len(trials[0].pairs)} repetitions of {schedule.seconds:g} s, each next to one without a shadow; "
-        f"latency from the scheduled time; medians.\n\n{verdicts}\n\n{figures}\n"
+        f"Edge and shadow {where}, open loop at {schedule.rate:,.0f} req/s, {LOAD:.0%} of the edge's core "
+        f"without a shadow; {len(trials[0].pairs)} repetitions of {schedule.seconds:g} s, each next to one "
+        f"without a shadow; latency from the scheduled time; medians.\n\n{verdicts}\n\n{figures}\n"
     )
     path = report.write("isolation", document, text, options.results)
     print(f"\n{verdicts}\n\n{figures}\n\nwritten: {path.name} and its .json twin in {path.parent.name}/")

@@ -51,7 +51,7 @@ class Machine:
 
 def describe() -> Machine:
     memory = round(psutil.virtual_memory().total / 2**30, 1)
-    cores = len(os.sched_getaffinity(0))
+    cores = os.cpu_count() or 1  # not those left to this process, which has pinned itself
     return Machine(
         cpu=_cpu(),
         cores=cores,
