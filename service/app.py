@@ -50,7 +50,7 @@ class EdgeService(bentoml.Service[Any]):
     """A service whose own routes are answered in front of BentoML's stack.
 
     ``Service.add_asgi_middleware`` would put them behind a timer, a second task and a URL match for
-    each request, which doubles what a small request costs (``load_tests/README.md``).
+    each request, which about doubles what a request costs apart from its model.
     """
 
     def to_asgi(self, is_main: bool = True) -> App:

@@ -15,6 +15,8 @@ from service.paths.predict import Answer, Question
 Headers: TypeAlias = Mapping[bytes, bytes]
 """Lower-case header names to values, as ASGI gives them."""
 
+UNREADABLE = (ValueError, RecursionError)
+"""What a fast decoder raises: msgspec's own errors, bytes that are not UTF-8, endless nesting."""
 LONGEST_ID = 128
 """Characters of a request id or a routing key."""
 KEPT_MODELS = 16

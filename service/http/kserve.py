@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from service.http.codec import Encoded, Head, ask
+from service.http.codec import UNREADABLE, Encoded, Head, ask
 from service.http.instances import InstanceReader
 from service.http.native import JSON, encode_predictions
 from service.paths.predict import Answer, Question
@@ -30,10 +30,7 @@ class KServeCodec:
         """The validated question; raises ``Problem``."""
         try:
             request: Any = self._decode(body)
-        except (
-            ValueError,
-            RecursionError,
-        ):  # msgspec's own errors, bytes that are not UTF-8, endless nesting
+        except UNREADABLE:
             return ask(head, self._reader.diagnose(body, FIELDS)["instances"], None, None)
         return ask(head, self._reader.rows(request.instances), None, None)
 

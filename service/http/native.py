@@ -9,7 +9,7 @@ import orjson
 
 from service.domain.observation import Arm
 from service.domain.schema import ModelSpec, Scores
-from service.http.codec import Encoded, Head, PerModel, ask
+from service.http.codec import UNREADABLE, Encoded, Head, PerModel, ask
 from service.http.instances import InstanceReader
 from service.http.problem import does_not_fit
 from service.paths.predict import Answer, Question
@@ -45,10 +45,7 @@ class NativeCodec:
         """The validated question; raises ``Problem``."""
         try:
             request: Any = self._decode(body)
-        except (
-            ValueError,
-            RecursionError,
-        ):  # msgspec's own errors, bytes that are not UTF-8, endless nesting
+        except UNREADABLE:
             return self._decode_patiently(body, head)
         if request.explain or request.uncertainty:
             _refuse_offers(request.explain, request.uncertainty)

@@ -15,7 +15,7 @@ import orjson
 from service.domain.observation import Arm
 from service.domain.schema import Binding, ModelSpec
 from service.http import v2_wire
-from service.http.codec import Encoded, Head, Headers, PerModel, ask, read_json
+from service.http.codec import UNREADABLE, Encoded, Head, Headers, PerModel, ask, read_json
 from service.http.instances import LONGEST_NAME, Violated
 from service.http.problem import Problem, does_not_fit
 from service.http.v2_tensors import TensorReader, default_inputs
@@ -85,10 +85,7 @@ class V2Codec:
         length = _json_length(head.headers, len(body))
         try:
             request = self._decode(whole[:length])
-        except (
-            ValueError,
-            RecursionError,
-        ):  # msgspec's own errors, bytes that are not UTF-8, endless nesting
+        except UNREADABLE:
             request = _decode_patiently(whole[:length])
         parameters = request.parameters or _RequestParameters()
         wanted = self._all[parameters.binary_data_output]
