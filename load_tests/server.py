@@ -26,7 +26,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
-_ROLES = {"Predictor": "edge"}  # the other services are called by their own names, in lower case
+_ROLES = {"Predictor": "edge", "Shadow": "shadow's keeper", "Explainer": "explainer"}
 _STOP_SECONDS = 15.0
 _CPU_GROUPS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
 """Where a CPU cgroup can be made: cgroups of the first version, or of the second."""
@@ -59,7 +59,7 @@ class Server:
         return HOST, self.port
 
     def tree(self) -> dict[str, list[int]]:
-        """Process ids by role: ``supervisor``, ``edge``, ``shadow``, ``explainer``, ``other``."""
+        """Process ids by role: "supervisor", "edge", "shadow", "shadow's keeper", "explainer" and "other"."""
         roles: dict[str, list[int]] = {"supervisor": [self.pid]}
         for process in _descendants(self.pid):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -267,8 +267,8 @@ def _descendants(pid: int) -> list[psutil.Process]:
 def _role(arguments: Sequence[str]) -> str:
     if "--service-name" in arguments:
         name = arguments[arguments.index("--service-name") + 1]
-        return _ROLES.get(name, name.lower())
-    return "other"
+        return _ROLES.get(name, "other")
+    return "shadow" if "service.shadow" in arguments else "other"
 
 
 def _end_of(log: Path) -> str:

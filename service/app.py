@@ -25,7 +25,7 @@ except ConfigurationError as error:
     sys.exit(f"understudy: {error}")
 
 if SETTINGS.shadow.idle_priority and "Shadow" in sys.argv:  # BentoML's worker of that service
-    yield_the_cpu()  # before the heavy imports: a shadow that crashes in a loop imports in a loop
+    yield_the_cpu()  # its child, the shadow itself, inherits that from its first instruction on
 
 LEAN: dict[str, Any] = {
     "tracing": {"excluded_urls": ".*"},
@@ -62,18 +62,22 @@ class EdgeService(bentoml.Service[Any]):
 
 @bentoml.service(name="Shadow", workers=1, **LEAN)
 class Shadow:
-    """Candidates on the same rows, in a process of the lowest priority; spawned again when it dies."""
+    """Keeps ``python -m service.shadow`` running, which sees the same rows as production.
+
+    In a child, because BentoML would start a crashed shadow again at the priority of the edge, import
+    itself there, and the edge would wait for that.
+    """
 
     def __init__(self) -> None:
-        from service.wiring.shadow import ShadowBuilder
+        from service.wiring.children import shadow_child
 
-        self._process = ShadowBuilder(SETTINGS, ENVIRONMENT).build()
-        self._process.start()
+        self._child = shadow_child()
+        self._child.start()
 
     @bentoml.on_shutdown
     def stop(self) -> None:
-        """Works off what is queued."""
-        self._process.stop()
+        """Lets the child work off what is queued."""
+        self._child.stop()
 
 
 @bentoml.service(name="Predictor", service_class=EdgeService, workers=SETTINGS.server.workers, **LEAN)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.adapters import bundles, frames, priority, process, prometheus, sockets
 from service.adapters.bundles import Loaded
+from service.adapters.children import end_with_parent
 from service.adapters.ledger import Ledger, Side
 from service.adapters.onnx import Watchdog
 from service.domain.comparison import Comparison
@@ -26,6 +27,8 @@ from service.errors import UnderstudyError
 from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
 from service.settings import Environment, Settings
 from service.wiring.shared import breaker_of, open_ledger, socket_path, status_path
+
+__all__ = ["ShadowBuilder", "ShadowProcess", "end_with_parent"]
 
 log = logging.getLogger("understudy.shadow")
 
@@ -195,8 +198,8 @@ class ShadowBuilder:
     def _process(
         self, shadows: Sequence[CandidateShadow | RefusedCandidate], status: dict[str, Any], read: Read
     ) -> ShadowProcess:
-        process.write_status(status_path(self._environment), status)
         opened = sockets.receiver(socket_path(self._settings, self._environment))
+        process.write_status(status_path(self._environment), status)
         process.settle_memory()
         return ShadowProcess(ShadowReceiver(tuple(shadows)), opened, read)
 
