@@ -64,7 +64,8 @@ def test_free_ports_can_be_bound() -> None:
 
 def test_a_crash_loop_kills_the_shadow_and_nothing_else() -> None:
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    keeper = f"import subprocess; subprocess.run({[*sleep, '-m', 'service.shadow', 'x']!r})"
+    keep = f"subprocess.run({[*sleep, '-m', 'service.shadow', 'x']!r})"
+    keeper = f"import subprocess, threading; threading.Thread(target=lambda: {keep}).start()"  # as KeptChild
     with (
         subprocess.Popen([sys.executable, "-c", keeper]) as shadow,
         subprocess.Popen([*sleep, "--service-name", "Predictor", "x"]) as edge,
