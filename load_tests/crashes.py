@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+
 AGES = (2.0, 6.0)
 """Seconds after which a restarted shadow is killed, in turn: while it starts, and at work."""
 
@@ -66,8 +68,10 @@ def _cpu_seconds(pid: int) -> float:
 
 def _children(pid: int) -> list[int]:
     """From the kernel's own lists where it has them: looking at every process would take milliseconds."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")  # one for each thread that forked
     try:
-        return [int(word) for path in lists for word in path.read_text(encoding="ascii").split()]
-    except OSError:  # it is gone, or one of its threads
+        lists = list(Path(f"/proc/{pid}/task").glob("*/children"))  # one for each thread that forked
+        if lists:
+            return [int(word) for path in lists for word in path.read_text(encoding="ascii").split()]
+        return [child.pid for child in psutil.Process(pid).children()]
+    except (OSError, psutil.NoSuchProcess):  # it is gone, or one of its threads
         return []

@@ -35,6 +35,8 @@ class FeatureEntry(_Part):
     missing: Literal["allow", "refuse"] = "refuse"
     range: tuple[float, float] | None = None
     """Smallest and largest value seen in training; informative."""
+    change: Literal["free", "fixed", "increase", "decrease"] = "free"
+    """How a counterfactual explanation may change the value: at will, never, or in one direction."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -46,6 +48,8 @@ class FeatureEntry(_Part):
             raise ValueError(f"feature {self.name!r}: the empty string stands for missing, not a category")
         if self.type == "int64" and self.missing == "allow":
             raise ValueError(f"feature {self.name!r}: int64 has no missing value; use float or refuse")
+        if self.type == "string" and self.change in ("increase", "decrease"):
+            raise ValueError(f"feature {self.name!r}: categories have no order to {self.change} in")
         return self
 
 
