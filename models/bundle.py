@@ -8,11 +8,15 @@
 | background.npz   | ``rows``: at most 1,000 canonical rows of the training data                     |
 | calibration.npz  | ``rows``, ``scores`` as served, ``labels``: rows never used in training         |
 | reference.json   | per-variable bins and counts (see ``models.reference``)                         |
+| gradient.onnx    | the graph of the model's derivative, where it has one; optional                 |
+| certificate.json | how each explanation method passed the integrity gate; optional                 |
+| global.json      | what the model relies on as a whole; optional                                   |
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +39,9 @@ MODEL, GOLDEN, BACKGROUND, CALIBRATION, REFERENCE = (
     "reference.json",
 )
 PARTS = (MODEL, GOLDEN, BACKGROUND, CALIBRATION, REFERENCE)
-"""Every file of a bundle beside its manifest."""
+"""Every file that a bundle must have beside its manifest."""
+GRADIENT, CERTIFICATE, GLOBAL = "gradient.onnx", "certificate.json", "global.json"
+"""Files that a bundle may have as well."""
 
 STORE_FILE = "model.yaml"
 """BentoML's own entry file, which it writes beside ours."""
@@ -97,6 +103,30 @@ class Bundle:
             return read_reference(self.path / REFERENCE)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{self.path / REFERENCE}: cannot be read: {error!r}") from error
+
+    @property
+    def gradient_path(self) -> Path | None:
+        """The graph of the model's derivative, where there is one."""
+        return self.path / GRADIENT if GRADIENT in self.manifest.digests else None
+
+    def certificate(self) -> dict[str, Any] | None:
+        """What the integrity gate found out about each explanation method, or None without one."""
+        if CERTIFICATE not in self.manifest.digests:
+            return None
+        try:
+            found: dict[str, Any] = json.loads((self.path / CERTIFICATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{self.path / CERTIFICATE}: cannot be read: {error!r}") from error
+        return found
+
+    def global_views(self) -> bytes | None:
+        """JSON about the model as a whole, or None without it."""
+        if GLOBAL not in self.manifest.digests:
+            return None
+        try:
+            return (self.path / GLOBAL).read_bytes()
+        except OSError as error:
+            raise BundleError(f"{self.path / GLOBAL}: cannot be read: {error!r}") from error
 
     def _arrays(self, part: str, *names: str) -> list[NDArray[Any]]:
         path = self.path / part

@@ -52,7 +52,9 @@ class Material:
     """The training framework's own outputs of the golden rows; [rows'', outputs]."""
 
 
-def package(model: bytes | Path, manifest: Manifest, material: Material, directory: Path) -> Bundle:
+def package(
+    model: bytes | Path, manifest: Manifest, material: Material, directory: Path, *, explain: bool = True
+) -> Bundle:
     """Writes a bundle into ``directory``, which must not exist, and passes it through the parity gate.
 
     Args:
@@ -60,6 +62,7 @@ def package(model: bytes | Path, manifest: Manifest, material: Material, directo
         manifest: the description; ranges and digests are filled in here.
         material: the data.
         directory: the bundle to make.
+        explain: whether to test the explanation methods on it and to compute its global views.
 
     Raises:
         BundleError: the data does not fit the manifest, the graph does not load, or its answers
@@ -76,6 +79,8 @@ def package(model: bytes | Path, manifest: Manifest, material: Material, directo
         report = parity(bundle, _on_cpu(bundle.model_path, manifest))
         if not report.passed:
             raise BundleError(f"{manifest.spec.tag} fails parity with training: {report.describe()}")
+        if explain:
+            bundle = _with_explanations(draft, bundle)
         draft.rename(directory)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -163,6 +168,16 @@ def _write(draft: Path, model: bytes | Path, manifest: Manifest, material: Mater
         "digests": {name: file_digest(draft / name) for name in PARTS},
     }
     write_manifest(manifest.model_copy(update=changes), draft / MANIFEST_NAME)
+
+
+def _with_explanations(draft: Path, bundle: Bundle) -> Bundle:
+    """The bundle with what explanations need; its manifest is written anew."""
+    from models.explaining import write_explanations  # half a second of imports
+
+    found = write_explanations(draft, bundle, _on_cpu(bundle.model_path, bundle.manifest))
+    digests = bundle.manifest.digests | {name: file_digest(draft / name) for name in found}
+    write_manifest(bundle.manifest.model_copy(update={"digests": digests}), draft / MANIFEST_NAME)
+    return open_bundle(draft)
 
 
 def _on_cpu(path: Path, manifest: Manifest) -> OnnxModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from models.bundle import PARTS, Bundle
+from models.bundle import Bundle
 from models.canonical import output_names
 from models.manifest import FeatureEntry, Manifest, Training
 from models.packaging import untried
@@ -19,6 +19,7 @@ def bundle_text(bundle: Bundle, report: ParityReport, providers: Sequence[str]) 
             *_inputs(bundle.manifest),
             *_training(bundle.manifest.training),
             *_parity(bundle, report, providers),
+            *_explanations(bundle),
             *_parts(bundle),
         )
     )
@@ -100,11 +101,23 @@ def _parity(bundle: Bundle, report: ParityReport, providers: Sequence[str]) -> I
         yield f"             no golden row shows {', '.join(gaps)}"
 
 
+def _explanations(bundle: Bundle) -> Iterator[str]:
+    certificate = bundle.certificate()
+    if certificate is None:
+        return
+    methods = certificate["methods"]
+    passed = [name for name, record in methods.items() if record["offered"]]
+    yield f"  explained  by {', '.join(passed) or 'no method'}"
+    for name, record in methods.items():
+        if not record["offered"]:
+            yield f"             not by {name}: {record['reason']}"
+
+
 def _parts(bundle: Bundle) -> Iterator[str]:
     background, calibration = len(bundle.background()), len(bundle.calibration()[2])
     yield f"  data       {background} background rows, {calibration} calibration rows"
     yield f"  lies in    {bundle.path}"
-    for name in PARTS:
+    for name in bundle.manifest.digests:
         size = (bundle.path / name).stat().st_size
         yield f"    {name:<16} {size:>10,} bytes  {bundle.manifest.digests[name]}"
     yield f"  digest     {bundle.digest}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import bentoml
 
-from models.bundle import PARTS, open_bundle
+from models.bundle import open_bundle
 from models.manifest import MANIFEST_NAME
 from service.errors import BundleError
 
@@ -32,7 +32,7 @@ def save(directory: Path, *, force: bool = False) -> Path:
         raise BundleError(f"{tag} is already in the model store; --force replaces it")
     try:
         with bentoml.models.create(tag, labels=LABELS, metadata={"digest": bundle.digest}) as entry:
-            for name in (MANIFEST_NAME, *PARTS):
+            for name in (MANIFEST_NAME, *bundle.manifest.digests):
                 shutil.copyfile(directory / name, Path(entry.path_of(name)))
             if taken:  # as late as can be: a copy that fails leaves the old entry in place
                 bentoml.models.delete(tag)

@@ -13,7 +13,7 @@ from service.http import protocol
 from service.http.app import App, EdgeApp
 from service.http.edge import Edge
 from service.settings import read_environment, read_settings
-from service.wiring.priority import yield_the_cpu
+from service.wiring.priority import step_back, yield_the_cpu
 
 if TYPE_CHECKING:
     from service.wiring.edge import EdgeProcess
@@ -26,6 +26,8 @@ except ConfigurationError as error:
 
 if SETTINGS.shadow.idle_priority and "Shadow" in sys.argv:  # BentoML's worker of that service
     yield_the_cpu()  # its child, the shadow itself, inherits that from its first instruction on
+if "Explainer" in sys.argv:  # its imports take seconds
+    step_back()
 
 LEAN: dict[str, Any] = {
     "tracing": {"excluded_urls": ".*"},
@@ -80,12 +82,30 @@ class Shadow:
         self._child.stop()
 
 
+@bentoml.service(name="Explainer", workers=1, **LEAN)
+class Explainer:
+    """Explanations that take longer than an inference, in a process of low priority."""
+
+    def __init__(self) -> None:
+        from service.wiring.explainer import ExplainerBuilder
+
+        self._process = ExplainerBuilder(SETTINGS, ENVIRONMENT).build()
+        self._process.start()
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        """Hangs up."""
+        self._process.stop()
+
+
 @bentoml.service(name="Predictor", service_class=EdgeService, workers=SETTINGS.server.workers, **LEAN)
 class Predictor:
     """Answers callers from the production model, and mirrors every answer to the shadow."""
 
     if SETTINGS.candidates:
         shadow = bentoml.depends(Shadow)
+    if SETTINGS.explain.process:
+        explainer = bentoml.depends(Explainer)
 
     def __init__(self) -> None:
         from service.wiring.edge import EdgeBuilder

@@ -21,3 +21,15 @@ class InferenceError(UnderstudyError):
 
 class DeadlineError(InferenceError):
     """The graph was stopped because it did not answer in time."""
+
+
+class BusyError(UnderstudyError):
+    """There is too much to do just now; trying again later helps."""
+
+
+class LateError(UnderstudyError):
+    """An explanation was not there in time."""
+
+
+class TooMuchError(UnderstudyError):
+    """More is asked for than is done in one request; says how much is."""

@@ -85,6 +85,43 @@ class ShadowSettings(_Section):
     """Whether the shadow runs under SCHED_IDLE, so that it only gets CPU nobody else wants."""
     socket: str | None = None
     """Path of the Unix socket; default ``shadow.sock`` under UNDERSTUDY_HOME."""
+    explain_rate: float = Field(default=0.01, ge=0, le=1)
+    """Share of the compared rows that are explained under both models."""
+    explain_max_evals: int = Field(default=1_000, ge=1)
+    """Model rows that a sampling method may evaluate for one row of one model."""
+    explain_deadline_ms: float = Field(default=2_000, gt=0)
+    """How long explaining may hold up one candidate's comparisons at a time."""
+
+
+class ExplainSettings(_Section):
+    """What explanations may cost."""
+
+    process: bool = True
+    """Whether the Explainer process runs, without which only exact methods answer, and only as JSON."""
+    max_evals: int = Field(default=4_000, ge=10)
+    """Model rows evaluated for one explained row where the caller does not say."""
+    most_evals: int = Field(default=200_000, ge=10)
+    """The most that a caller may ask for."""
+    deadline_ms: float = Field(default=2_000, gt=0)
+    """How long an explanation may take where the caller does not say."""
+    longest_deadline_ms: float = Field(default=30_000, gt=0)
+    """The longest that a caller may ask for."""
+    max_rows: int = Field(default=100, ge=1)
+    """Rows of one request that slow methods explain; exact ones explain as many as are answered."""
+    queue: int = Field(default=16, ge=0)
+    """Requests that may wait in the Explainer; more are answered 503."""
+    threads: int = Field(default=1, ge=1, le=64)
+    """Requests that the Explainer works on at once."""
+    cache_bytes: int = Field(default=32 << 20, ge=0)
+    """Memory for explanations that are asked for again."""
+
+    @model_validator(mode="after")
+    def _defaults_are_allowed(self) -> Self:
+        if self.max_evals > self.most_evals:
+            raise ValueError("max_evals must not be above most_evals")
+        if self.deadline_ms > self.longest_deadline_ms:
+            raise ValueError("deadline_ms must not be above longest_deadline_ms")
+        return self
 
 
 class RolloutSettings(_Section):
@@ -113,6 +150,7 @@ class Settings(_Section):
     limits: LimitSettings = LimitSettings()
     shadow: ShadowSettings = ShadowSettings()
     breaker: BreakerSettings = BreakerSettings()
+    explain: ExplainSettings = ExplainSettings()
     rollout: RolloutSettings = RolloutSettings()
 
     @model_validator(mode="after")

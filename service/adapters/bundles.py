@@ -14,7 +14,7 @@ from models.bundle import Bundle, open_bundle
 from models.gate import parity
 from service.adapters.onnx import OnnxModel
 from service.domain.parity import ParityReport
-from service.domain.schema import Feature, FeatureBatch
+from service.domain.schema import FeatureBatch, as_posted
 from service.domain.slices import Slice
 from service.errors import BundleError
 
@@ -121,14 +121,6 @@ def example_of(bundle: Bundle) -> Any:
     if schema.layout == "image":
         return row.reshape(schema.shape).tolist()
     return {
-        feature.name: _as_posted(feature, float(value))
+        feature.name: as_posted(feature, float(value))
         for feature, value in zip(schema.features, row, strict=True)
     }
-
-
-def _as_posted(feature: Feature, value: float) -> str | float | int | None:
-    if np.isnan(value):
-        return None
-    if feature.type == "string":
-        return feature.categories[int(value)]
-    return int(value) if feature.type == "int64" else value

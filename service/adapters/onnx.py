@@ -49,12 +49,12 @@ class OnnxModel:
         threads: int = 1,
     ) -> None:
         self.spec = spec
-        self._session = _open(path, providers, threads)
+        self._session = open_session(path, providers, threads)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self._check_names(path, binding)
         self._outputs = [binding.output]
         self._kind = binding.output_kind
-        self._feed = _feeder(spec.schema, binding)
+        self._feed = feeder(spec.schema, binding)
 
     def predict(self, batch: FeatureBatch, stop: ort.RunOptions | None = None) -> Scores:
         """Scores of every row; float32 [rows, spec.outputs].
@@ -136,7 +136,15 @@ def warm_up(model: OnnxModel, batch: FeatureBatch, seconds: float = 0.2) -> floa
     return float(np.median(times[len(times) // 2 :]))
 
 
-def _open(path: Path, providers: Sequence[str], threads: int) -> ort.InferenceSession:
+def open_session(
+    graph: Path | bytes, providers: Sequence[str] = (), threads: int = 1
+) -> ort.InferenceSession:
+    """A session over a file or a graph's bytes; providers and threads as for ``OnnxModel``.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load it, or not on these providers.
+    """
+    source = "a graph made of the model" if isinstance(graph, bytes) else graph
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -145,14 +153,14 @@ def _open(path: Path, providers: Sequence[str], threads: int) -> ort.InferenceSe
     if not providers:  # trying CUDA where its libraries are absent is how we choose, not an error to print
         ort.set_default_logger_severity(_FATAL)
     try:
-        session = ort.InferenceSession(path, options, providers=wanted)
+        session = ort.InferenceSession(graph, options, providers=wanted)
     except Exception as error:  # ONNX Runtime raises many unrelated types
-        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        raise BundleError(f"{source}: ONNX Runtime cannot load it: {error}") from error
     finally:
         ort.set_default_logger_severity(_ERROR)
     lost = [name for name in providers if name not in session.get_providers()]
     if lost:
-        raise BundleError(f"{path}: provider {lost[0]} was asked for and does not work on this machine")
+        raise BundleError(f"{source}: provider {lost[0]} was asked for and does not work on this machine")
     return session
 
 
@@ -162,7 +170,8 @@ def _default_providers() -> list[str]:
     return [*cuda, "CPUExecutionProvider"]
 
 
-def _feeder(schema: Schema, binding: Binding) -> Feed:
+def feeder(schema: Schema, binding: Binding) -> Feed:
+    """From canonical rows to the graph's inputs by name."""
     name = binding.inputs[0]
     if schema.layout == "tensor":
         return lambda batch: {name: batch}

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from service.adapters.ledger import Ledger
 from service.domain.comparison import Comparison
+from service.domain.disagreement.reasons import DISTANCE_BUCKETS, ReasonsComparison
 from service.domain.observation import Arm
 from service.domain.report import Samples
 from service.domain.schema import ModelSpec
@@ -27,6 +28,10 @@ from service.domain.schema import ModelSpec
 SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of every latency histogram, in seconds."""
 CANDIDATE_SECONDS = (1e-6, 1e-5, 2e-5, 5e-5, *SECONDS)
+NAMED_FEATURES = 100
+"""Features of a candidate with series of their own; the rest share ``OTHER_FEATURES``."""
+OTHER_FEATURES = "other"
+EXPLAIN_SECONDS = (1e-5, 2e-5, 5e-5, *SECONDS, 10.0, 20.0)
 VALUE_LABEL = "value"
 """The ``label`` of a regression model's predictions."""
 
@@ -74,6 +79,13 @@ class EdgeMetrics:
             ["candidate", "reason"],
             registry=registry,
         )
+        self._explain_seconds = Histogram(
+            "understudy_explain_seconds",
+            "Seconds spent on explaining the rows of one request.",
+            ["method"],
+            buckets=EXPLAIN_SECONDS,
+            registry=registry,
+        )
         self._share = Gauge(
             "understudy_canary_share_ratio",
             "Share of the routing keys that the candidate answers, 0 to 1.",
@@ -91,6 +103,7 @@ class EdgeMetrics:
         build.labels(version, model, model_version).set(1)
         self._arms: dict[tuple[str, Arm], ArmTally] = {}
         self._codes: dict[tuple[str, int], int] = {}
+        self._explained: dict[str, list[float]] = {}
 
     def arm(self, spec: ModelSpec, arm: Arm) -> ArmTally:
         """Where the answers of one model in one arm are tallied."""
@@ -109,6 +122,10 @@ class EdgeMetrics:
         """Counts one request that the canary could not answer."""
         self._fallbacks.labels(candidate, reason).inc()
 
+    def explained(self, method: str, seconds: float) -> None:
+        """Notes one request that was explained by ``method``, a name of the registry."""
+        self._explained.setdefault(method, []).append(seconds)
+
     def share(self, candidate: str, share: float) -> None:
         """Publishes a candidate's canary share, 0 to 1."""
         self._share.labels(candidate).set(share)
@@ -125,6 +142,10 @@ class EdgeMetrics:
             if tally.seconds:
                 observe(self._predict_seconds.labels(tally.arm), SECONDS, np.array(tally.seconds))
                 tally.seconds.clear()
+        for method, seconds in list(self._explained.items()):  # a thread may add to them
+            count = len(seconds)
+            observe(self._explain_seconds.labels(method), EXPLAIN_SECONDS, np.array(seconds[:count]))
+            del seconds[:count]
         for (route, code), responses in self._codes.items():
             self._requests.labels(route, str(code)).inc(responses)
         self._codes.clear()
@@ -177,6 +198,37 @@ class ShadowMetrics:
             buckets=CANDIDATE_SECONDS,
             registry=registry,
         )
+        self._distance = Histogram(
+            "understudy_shadow_explanation_distance",
+            "How far the reasons of the two models for a row differ: 0 the same, 1 nothing in common.",
+            ["candidate"],
+            buckets=DISTANCE_BUCKETS,
+            registry=registry,
+        )
+        self._explained = Counter(
+            "understudy_shadow_explained_rows_total",
+            "Compared rows that were explained under both models.",
+            ["candidate"],
+            registry=registry,
+        )
+        self._unexplained = Counter(
+            "understudy_shadow_unexplained_rows_total",
+            "Compared rows that were to be explained and were not, by the reason.",
+            ["candidate", "reason"],
+            registry=registry,
+        )
+        self._overlaps = Counter(
+            "understudy_shadow_explanation_overlaps_total",
+            "Sum over the explained rows of the share of top features that both models name.",
+            ["candidate"],
+            registry=registry,
+        )
+        self._moved = Counter(
+            "understudy_shadow_influence_moved_total",
+            "Sum over the explained rows of how far a feature's share of the influence moved.",
+            ["candidate", "feature"],
+            registry=registry,
+        )
 
     def compared(self, candidate: str, comparison: Comparison) -> None:
         """Counts one comparison."""
@@ -188,6 +240,21 @@ class ShadowMetrics:
         observe(self._gap.labels(candidate), self._bounds, comparison.gaps)
         rows = len(comparison.gaps)
         observe(self._seconds.labels(candidate), CANDIDATE_SECONDS, np.full(rows, comparison.seconds))
+
+    def explained(self, candidate: str, reasons: ReasonsComparison) -> None:
+        """Counts the reasons of some rows."""
+        self._explained.labels(candidate).inc(len(reasons))
+        observe(self._distance.labels(candidate), DISTANCE_BUCKETS, reasons.distances)
+        self._overlaps.labels(candidate).inc(float(reasons.overlaps.sum()))
+        moved = reasons.moved.sum(axis=0).tolist()
+        for feature, much in zip(reasons.features[:NAMED_FEATURES], moved, strict=False):
+            self._moved.labels(candidate, feature).inc(much)
+        if len(moved) > NAMED_FEATURES:
+            self._moved.labels(candidate, OTHER_FEATURES).inc(sum(moved[NAMED_FEATURES:]))
+
+    def unexplained(self, candidate: str, reason: str, rows: int) -> None:
+        """Counts sampled rows that were not explained."""
+        self._unexplained.labels(candidate, reason).inc(rows)
 
 
 def observe(histogram: Histogram, bounds: Sequence[float], samples: NDArray[np.floating]) -> None:

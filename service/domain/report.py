@@ -17,6 +17,8 @@ Samples: TypeAlias = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 """(sample name, (label, value) pairs in alphabetical order) to value."""
 
 QUANTILES = (0.5, 0.9, 0.99)
+MOST_MOVED = 5
+"""Features that a report names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class CandidateState:
     breaker_open: bool
     in_flight: int
     """Rows on their way whose outcome is not decided yet."""
+    explained_by: str | None = None
+    """The method that explains both models; None where nothing is explained."""
+    not_explained: str | None = None
+    """Why nothing is explained, or None."""
 
 
 def report(samples: Samples, production: str, candidates: tuple[CandidateState, ...]) -> dict[str, Any]:
@@ -65,6 +71,7 @@ def _candidate(samples: Samples, state: CandidateState) -> dict[str, Any]:
         "slices": {name: _slice(rows[name], flips.get(name, [])) for name in sorted(rows) if name != ALL},
         "gap": _histogram(mine, "understudy_shadow_gap"),
         "seconds_per_row": _histogram(mine, "understudy_shadow_seconds"),
+        "explanations": _explanations(mine, state),
     }
 
 
@@ -75,6 +82,32 @@ def _slice(rows: int, flips: list[dict[str, Any]]) -> dict[str, Any]:
         "flipped": flipped,
         "rate": flipped / rows if rows else None,
         "matrix": sorted(flips, key=lambda entry: -entry["rows"]),
+    }
+
+
+def _explanations(mine: list[tuple[str, dict[str, str], float]], state: CandidateState) -> dict[str, Any]:
+    """How far the reasons differ, and the features whose share of the influence moved most."""
+    explained, overlaps = 0, 0.0
+    unexplained: dict[str, int] = {}
+    moved: dict[str, float] = {}
+    for name, labels, value in mine:
+        if name == "understudy_shadow_explained_rows_total":
+            explained = int(value)
+        elif name == "understudy_shadow_explanation_overlaps_total":
+            overlaps = value
+        elif name == "understudy_shadow_unexplained_rows_total":
+            unexplained[labels["reason"]] = int(value)
+        elif name == "understudy_shadow_influence_moved_total" and value:
+            moved[labels["feature"]] = value
+    most = sorted(moved, key=lambda feature: (-moved[feature], feature))[:MOST_MOVED] if explained else []
+    return {
+        "method": state.explained_by,
+        "reason": state.not_explained,
+        "explained": explained,
+        "unexplained": dict(sorted(unexplained.items())),
+        "distance": _histogram(mine, "understudy_shadow_explanation_distance"),
+        "top_overlap": overlaps / explained if explained else None,
+        "moved": [{"feature": feature, "mean": moved[feature] / explained} for feature in most],
     }
 
 

@@ -101,6 +101,15 @@ class Binding:
     output_kind: Literal["probabilities", "positive_probability", "value"]
 
 
+def as_posted(feature: Feature, value: float) -> str | float | int | None:
+    """A canonical value as a caller would post it."""
+    if math.isnan(value):
+        return None
+    if feature.type == "string":
+        return feature.categories[int(value)]
+    return int(value) if feature.type == "int64" else value
+
+
 def label_indices(spec: ModelSpec, scores: Scores) -> list[int]:
     """The answered class of each row, as an index into ``spec.classes``; length rows.
 

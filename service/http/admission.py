@@ -5,11 +5,13 @@ from __future__ import annotations
 import hmac
 import logging
 
+from service.domain.explainers.game import Unsuitable
 from service.domain.observation import Arm
-from service.errors import DeadlineError, InferenceError
+from service.errors import BusyError, DeadlineError, InferenceError, LateError, TooMuchError
 from service.http.codec import Headers
 from service.http.edge import Edge, Route
 from service.http.problem import Problem, overloaded
+from service.paths.explain import ExplainPath
 from service.paths.predict import PredictPath
 
 log = logging.getLogger("understudy.http")
@@ -36,6 +38,13 @@ def admit(edge: Edge, route: Route, headers: Headers) -> tuple[PredictPath, Arm 
     return path, _chosen_arm(edge, path, headers) if b"x-model-arm" in headers else None
 
 
+def explaining(edge: Edge) -> ExplainPath:
+    """The path of explanations; raises ``Problem`` where nothing can be explained."""
+    if edge.explain is None:
+        raise not_ready(edge)
+    return edge.explain
+
+
 def not_ready(edge: Edge) -> Problem:
     """503 with the reason."""
     return overloaded(f"not ready: {edge.unfit}", retry_after=30)
@@ -50,8 +59,16 @@ def problem_of(error: Exception) -> Problem:
     """What the caller is told; the log gets what he is not."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, Unsuitable):
+        return Problem(422, f"explain: {error}", [{"loc": ["explain"], "msg": str(error)}])
+    if isinstance(error, TooMuchError):
+        return Problem(413, str(error))
+    if isinstance(error, BusyError):
+        return overloaded(str(error))
     if isinstance(error, DeadlineError):
         return Problem(504, "the model did not answer before the deadline")
+    if isinstance(error, LateError):
+        return Problem(504, str(error))
     if isinstance(error, InferenceError):
         log.error("production failed: %s", error)
         return Problem(500, "the model failed on this input")

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, NamedTuple, TypeAlias
 
 from service.http import problem
-from service.http.admission import admit, not_ready, problem_of, too_large
+from service.http.admission import admit, explaining, not_ready, problem_of, too_large
 from service.http.codec import Codec, Encoded, Head, request_id_of
 from service.http.edge import Edge, Reply, Route
 from service.http.problem import Problem, overloaded
@@ -118,6 +118,8 @@ class EdgeApp:
             question = path.decide(codec.decode(body, Head(named, arm, time.monotonic())))
             request_id = question.request_id
             answer = path.answer_here(question)
+            if answer is not None and question.wish is not None:
+                answer = explaining(edge).here(question, answer, question.wish)
             if answer is None:
                 return Begun(path, question)
             return Done(path, route, question, answer, codec.encode(answer, question))
@@ -126,7 +128,8 @@ class EdgeApp:
 
     def sent(self, done: Done) -> None:
         """Settles what ``answer_here`` answered, once it is on its way."""
-        done.path.settle(done.question, done.answer)
+        if done.route.settles:
+            done.path.settle(done.question, done.answer)
         if self._edge is not None:
             self._edge.responded(done.route.template, 200)
 
@@ -147,6 +150,8 @@ class EdgeApp:
             path, question = begun or await self._decode(edge, route, codec, scope, receive)
             request_id = question.request_id
             answer = await path.answer(question)
+            if question.wish is not None:
+                answer = await explaining(edge).explain(question, answer, question.wish)
             encoded = codec.encode(answer, question)
         except Exception as error:  # whatever it is, the caller gets a problem document
             await self._refuse(edge, route.template, scope, send, problem_of(error), request_id)
@@ -154,7 +159,8 @@ class EdgeApp:
         finally:
             self._in_work -= 1
         await _send(send, Reply(encoded.body, encoded.content_type, 200, encoded.headers))
-        path.settle(question, answer)
+        if route.settles:
+            path.settle(question, answer)
         edge.responded(route.template, 200)
 
     async def _decode(self, edge: Edge, route: Route, codec: Codec, scope: Scope, receive: Receive) -> Begun:

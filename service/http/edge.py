@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from service.http.codec import Codec
+from service.paths.explain import ExplainPath
 from service.paths.predict import PredictPath
 
 JSON_TYPES = frozenset({b"", b"application/json"})
@@ -35,6 +36,8 @@ class Route:
     """POST: the predict path in this protocol."""
     content_types: frozenset[bytes] = JSON_TYPES
     """Accepted by ``predict``: media types in lower case, without parameters; empty where none is named."""
+    settles: bool = True
+    """Whether an answer counts as traffic: it is tallied and mirrored. Questions about the model are not."""
 
     @property
     def methods(self) -> list[str]:
@@ -62,6 +65,8 @@ class Edge:
     """Everything the application needs; made by ``service.wiring``."""
 
     path: PredictPath | None
+    """None where the production bundle is unfit."""
+    explain: ExplainPath | None
     """None where the production bundle is unfit."""
     unfit: str | None
     """Why nothing can be predicted, or None."""

@@ -12,21 +12,20 @@ from service.domain.schema import ModelSpec, Scores
 from service.http.codec import UNREADABLE, Encoded, Head, PerModel, ask
 from service.http.instances import InstanceReader
 from service.http.problem import does_not_fit
+from service.http.wishes import WishReader
 from service.paths.predict import Answer, Question
 
 FIELDS = frozenset({"instances", "explain", "uncertainty", "request_id", "routing_key"})
 JSON = b"application/json"
-OFFERED_LATER = {
-    "explain": "this version of the service explains nothing yet; send false or leave it out",
-    "uncertainty": "this version of the service states no uncertainty yet; send false or leave it out",
-}
+NO_UNCERTAINTY = "this version of the service states no uncertainty yet; send false or leave it out"
 
 
 class NativeCodec:
     """Reads and writes ``/predict``; everything that depends on the model alone is made at load."""
 
-    def __init__(self, reader: InstanceReader) -> None:
+    def __init__(self, reader: InstanceReader, wishes: WishReader) -> None:
         self._reader = reader
+        self._wishes = wishes
         body = msgspec.defstruct(
             "PredictRequest",
             [
@@ -47,9 +46,10 @@ class NativeCodec:
             request: Any = self._decode(body)
         except UNREADABLE:
             return self._decode_patiently(body, head)
+        question = ask(head, self._reader.rows(request.instances), request.request_id, request.routing_key)
         if request.explain or request.uncertainty:
-            _refuse_offers(request.explain, request.uncertainty)
-        return ask(head, self._reader.rows(request.instances), request.request_id, request.routing_key)
+            return self._with_offers(question, request.explain, request.uncertainty)
+        return question
 
     def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
         """The response; ``question`` is not needed."""
@@ -65,8 +65,14 @@ class NativeCodec:
         ]
         if errors:
             raise does_not_fit(errors)
-        _refuse_offers(document.get("explain"), document.get("uncertainty"))
-        return ask(head, document["instances"], document.get("request_id"), document.get("routing_key"))
+        question = ask(head, document["instances"], document.get("request_id"), document.get("routing_key"))
+        return self._with_offers(question, document.get("explain"), document.get("uncertainty"))
+
+    def _with_offers(self, question: Question, explain: Any, uncertainty: Any) -> Question:
+        """The question with what is asked for beside the predictions."""
+        if uncertainty:
+            raise does_not_fit([{"loc": ["uncertainty"], "msg": NO_UNCERTAINTY}])
+        return question._replace(wish=self._wishes.read(explain))
 
 
 def encode_predictions(answer: Answer) -> bytes:
@@ -78,11 +84,16 @@ def encode_predictions(answer: Answer) -> bytes:
     numbers = _decimals(answer.scores)
     if answer.model.spec.classes:
         width = answer.scores.shape[1]
-        if len(answer.labels) == 1:
+        if len(answer.labels) == 1 and not answer.explanations:
             return templates[answer.labels[0]] % tuple(numbers)
         rows = zip(*[iter(numbers)] * width, strict=True)
-        return b",".join([templates[label] % row for label, row in zip(answer.labels, rows, strict=True)])
-    return b",".join([templates[0] % number for number in numbers])
+        written = [templates[label] % row for label, row in zip(answer.labels, rows, strict=True)]
+    else:
+        written = [templates[0] % number for number in numbers]
+    if answer.explanations:
+        pairs = zip(written, answer.explanations, strict=True)
+        written = [b'%b,"explanation":%b}' % (row[:-1], why) for row, why in pairs]
+    return b",".join(written)
 
 
 def _decimals(scores: Scores) -> list[bytes]:
@@ -109,10 +120,3 @@ def _frames(spec: ModelSpec) -> dict[Arm, bytes]:
         model = orjson.dumps({"name": spec.name, "version": spec.version, "arm": arm})
         frames[arm] = b'{"request_id":%b,"model":' + model.replace(b"%", b"%%") + b',"predictions":[%b]}'
     return frames
-
-
-def _refuse_offers(explain: Any, uncertainty: Any) -> None:
-    wanted = {"explain": explain, "uncertainty": uncertainty}
-    errors = [{"loc": [name], "msg": OFFERED_LATER[name]} for name, value in wanted.items() if value]
-    if errors:
-        raise does_not_fit(errors)

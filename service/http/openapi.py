@@ -22,6 +22,7 @@ PROBLEMS: dict[int, str] = {
     403: "The bearer token is wrong, or none is configured.",
     404: "Nothing is at this path.",
     405: "Another method belongs here; see Allow.",
+    406: "Nothing that Accept names can be written.",
     408: "The body did not arrive in time.",
     409: "What was asked for does not fit the present rollout.",
     413: "The body is too large, or has too many rows.",
@@ -31,9 +32,10 @@ PROBLEMS: dict[int, str] = {
     503: "Overloaded or not ready; see Retry-After.",
     504: "The model did not answer before the deadline.",
 }
-_PREDICTING = tuple(PROBLEMS)
+_PREDICTING = tuple(status for status in PROBLEMS if status != 406)
 _TAGS = {
     "predict": "The service's own protocol.",
+    "explain": "Why a model answers what it answers.",
     "inference": "The Open Inference Protocol, with its binary tensor extension.",
     "kserve": "KServe's first protocol.",
     "candidates": "What is known of the models.",
@@ -42,7 +44,7 @@ _TAGS = {
 
 
 def document(
-    about: Described, version: str, routes: Mapping[str, Iterable[str]], versions: Iterable[str] = ()
+    about: Described, version: str, routes: Mapping[str, Iterable[str]], tags: Iterable[str] = ()
 ) -> Json:
     """The OpenAPI document.
 
@@ -50,12 +52,18 @@ def document(
         about: the production model.
         version: the service's.
         routes: path template to the methods that it answers.
-        versions: model versions that a path may name; production's if empty.
+        tags: bundles that a path may name; production's if empty.
 
     Raises:
         KeyError: a route has no description here.
     """
-    named = {"model": [about.spec.name], "version": list(versions) or [about.spec.version]}
+    bundles = [tag.partition(":") for tag in tags] or [(about.spec.name, ":", about.spec.version)]
+    named = {
+        "model": [about.spec.name],
+        "version": [about.spec.version],
+        "name": sorted({name for name, _, _ in bundles}),
+        "bundle": sorted({number for _, _, number in bundles}),
+    }
     return {
         "openapi": OPENAPI,
         "info": {
@@ -140,7 +148,14 @@ def _responses(content: Json, problems: Iterable[int], **more: Any) -> Json:
 
 
 def _predict(
-    tag: str, name: str, summary: str, request: Json, response: Json, *, raw: bool = False
+    tag: str,
+    name: str,
+    summary: str,
+    request: Json,
+    response: Json,
+    *,
+    raw: bool = False,
+    problems: Iterable[int] = _PREDICTING,
 ) -> Operation:
     """A POST on the predict path; ``raw``: bodies may have raw tensors in them."""
     given = ("RequestId", "RoutingKey", "ModelArm", *(["JsonLength"] if raw else []))
@@ -158,7 +173,7 @@ def _predict(
         "security": [{}, {"admin": []}],
         "parameters": [{"$ref": f"#/components/parameters/{key}"} for key in given],
         "requestBody": {"required": True, "content": request},
-        "responses": _responses(response, _PREDICTING, headers=headers),
+        "responses": _responses(response, problems, headers=headers),
     }
     return lambda _: operation
 
@@ -196,6 +211,12 @@ _RAW: Json = {
         }
     }
 }
+_PAGE: Json = {"text/html": {"schema": {"type": "string", "description": "A page to read."}}}
+_PICTURES: Json = {
+    "image/svg+xml": {"schema": {"type": "string", "description": "The first row's picture."}},
+    "image/png": {"schema": {"type": "string", "format": "binary"}},
+    **_PAGE,
+}
 _READY = closed({"ready": {"type": "boolean"}})
 _MODEL_READY = closed({"name": TEXT, "ready": {"type": "boolean"}})
 _MODEL, _VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
@@ -225,6 +246,33 @@ def _inference(template: str, suffix: str, who: str) -> dict[tuple[str, str], Op
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/predict", "POST"): _predict(
         "predict", "predict", "Predictions for rows", _json("PredictRequest"), _json("PredictResponse")
+    ),
+    ("/explain", "POST"): _predict(
+        "explain",
+        "explain",
+        "Why the model answers so",
+        _json("ExplainRequest"),
+        _json("ExplainResponse") | _PICTURES,
+        problems=tuple(PROBLEMS),
+    ),
+    ("/explain/compare", "POST"): _predict(
+        "explain",
+        "compareReasons",
+        "How far production's and a candidate's reasons differ",
+        _json("CompareRequest"),
+        _json("CompareResponse") | _PAGE,
+        problems=tuple(PROBLEMS),
+    ),
+    ("/models/{name}/{bundle}/global", "GET"): _get(
+        "explain", "globalViews", "What the model relies on as a whole", ref("GlobalViews"), 404
+    ),
+    ("/v1/models/{model}:explain", "POST"): _predict(
+        "kserve",
+        "kserveExplain",
+        "Why the model answers so",
+        _json("KServeRequest"),
+        _json("KServeExplainResponse") | _PICTURES,
+        problems=tuple(PROBLEMS),
     ),
     ("/v2", "GET"): _get(
         "inference",

@@ -127,6 +127,22 @@ def _candidate_report() -> Json:
             "slices": {"type": "object", "additionalProperties": ref("SliceReport")},
             "gap": {**ref("Histogram"), "description": "Absolute score gap."},
             "seconds_per_row": {**ref("Histogram"), "description": "The candidate's CPU time."},
+            "explanations": _explanations_report(),
+        }
+    )
+
+
+def _explanations_report() -> Json:
+    moved = closed({"feature": TEXT, "mean": {"type": "number"}})
+    return closed(
+        {
+            "method": {**MAYBE_TEXT, "description": "What explains production and candidate."},
+            "reason": {**MAYBE_TEXT, "description": "Why nothing is explained."},
+            "explained": COUNT,
+            "unexplained": {"type": "object", "additionalProperties": COUNT},
+            "distance": {**ref("Histogram"), "description": "0 the same reasons, 1 nothing in common."},
+            "top_overlap": {**MAYBE_NUMBER, "description": "Share of the top features that both name."},
+            "moved": array(moved, description="By change of their share of the influence, largest first."),
         }
     )
 

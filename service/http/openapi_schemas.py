@@ -10,6 +10,7 @@ from service.domain.schema import Binding, Feature, ModelSpec
 from service.http import v2
 from service.http.codec import LONGEST_ID
 from service.http.instances import LARGEST, WHOLE
+from service.http.openapi_explain import explanation_schemas, wish
 from service.http.openapi_parts import FREE, NUMBER, TEXT, Json, array, closed, fixed, ref
 from service.http.v2_tensors import default_inputs
 from service.http.v2_wire import DTYPES
@@ -42,11 +43,7 @@ def components(about: Described) -> dict[str, Json]:
             closed(
                 {
                     "instances": array(ref("Instance"), **rows),
-                    "explain": {
-                        "type": ["boolean", "null"],
-                        "enum": [False, None],
-                        "description": "Not offered yet.",
-                    },
+                    "explain": wish(about.spec),
                     "uncertainty": {
                         "type": ["boolean", "null"],
                         "enum": [False, None],
@@ -62,10 +59,34 @@ def components(about: Described) -> dict[str, Json]:
         "PredictResponse": closed(
             {"request_id": TEXT, "model": closed(answered), "predictions": array(ref("Prediction"))}
         ),
+        **_explaining(about, rows, answered),
         "KServeRequest": _with_example(closed({"instances": array(ref("Instance"), **rows)}), about),
         "KServeResponse": closed({"predictions": array(ref("Prediction"))}),
         **_inference(about),
         **fixed(),
+    }
+
+
+def _explaining(about: Described, rows: Json, answered: Json) -> dict[str, Json]:
+    """Requests and answers of the explain routes."""
+    asked = {
+        "instances": array(ref("Instance"), **rows),
+        "explain": wish(about.spec),
+        "request_id": _identifier("Wins over the header X-Request-Id."),
+        "routing_key": _identifier("Wins over the header X-Routing-Key."),
+    }
+    optional = ("explain", "request_id", "routing_key")
+    candidate = {"type": ["string", "null"], "description": "Tag of a candidate; the first if absent."}
+    return {
+        "ExplainRequest": _with_example(closed(asked, optional=optional), about),
+        "CompareRequest": _with_example(
+            closed({**asked, "candidate": candidate}, optional=(*optional, "candidate")), about
+        ),
+        "ExplainResponse": closed(
+            {"request_id": TEXT, "model": closed(answered), "explanations": array(ref("Explanation"))}
+        ),
+        "KServeExplainResponse": closed({"explanations": array(ref("Explanation"))}),
+        **explanation_schemas(),
     }
 
 
@@ -117,11 +138,13 @@ def _with_example(request: Json, about: Described) -> Json:
 
 
 def _prediction(spec: ModelSpec) -> Json:
+    why = {"explanation": {**ref("Explanation"), "description": "Where it was asked for."}}
     if not spec.classes:
-        return closed({"value": NUMBER})
+        return closed({"value": NUMBER, **why}, optional=tuple(why))
     share: Json = {"type": "number", "description": "0 to 1."}
     probabilities = closed(dict.fromkeys(spec.classes, share))
-    return closed({"label": {"type": "string", "enum": list(spec.classes)}, "probabilities": probabilities})
+    label = {"type": "string", "enum": list(spec.classes)}
+    return closed({"label": label, "probabilities": probabilities, **why}, optional=tuple(why))
 
 
 def _inference(about: Described) -> dict[str, Json]:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from service.http.edge import Page, Reply
-from service.http.problem import overloaded
+from service.http.problem import Problem, overloaded
 
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
@@ -20,6 +20,18 @@ def json_page(make: Callable[[], Any]) -> Page:
 
     async def page() -> Reply:
         return Reply(orjson.dumps(await asyncio.to_thread(make)))
+
+    return page
+
+
+def maybe(make: Callable[[], bytes | None], why_not: str) -> Page:
+    """A page of JSON that is written already, or 404 with the reason where there is none."""
+
+    async def page() -> Reply:
+        body = await asyncio.to_thread(make)
+        if body is None:
+            raise Problem(404, why_not)
+        return Reply(body)
 
     return page
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from service.http import kserve, openapi, pages, v2
 from service.http.edge import Page, Route
+from service.http.explain import ExplainCodec
 from service.http.instances import InstanceReader, Violated
 from service.http.kserve import KServeCodec
 from service.http.native import NativeCodec
 from service.http.openapi_schemas import Described
 from service.http.v2 import V2Codec
+from service.http.wishes import WishLimits, WishReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,17 @@ class Sources:
     rollout: Callable[[], Any]
     report: Callable[[], Any]
     metrics: Callable[[], bytes]
+    global_views: Mapping[str, Callable[[], bytes | None]]
+    """By tag: the bundle's own JSON about the model as a whole, or None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What requests may ask for."""
+
+    max_rows: int
+    wishes: WishLimits
+    default_evals: int
 
 
 def health(unfit: str | None, metrics: Callable[[], bytes]) -> dict[str, Route]:
@@ -40,14 +53,21 @@ def health(unfit: str | None, metrics: Callable[[], bytes]) -> dict[str, Route]:
 
 
 def routes(
-    about: Described, version: str, max_rows: int, violated: Violated, sources: Sources
+    about: Described,
+    version: str,
+    limits: Limits,
+    violated: Violated,
+    sources: Sources,
+    candidates: tuple[str, ...] = (),
 ) -> dict[str, Route]:
     """Path to route, for a service of this ``version`` whose production model is ``about``."""
-    spec = about.spec
+    spec, max_rows = about.spec, limits.max_rows
     reader = InstanceReader(spec.schema, max_rows, violated)
+    wishes = WishReader(spec, limits.wishes, limits.default_evals)
     found = {
         **health(None, sources.metrics),
-        "/predict": Route("/predict", predict=NativeCodec(reader)),
+        "/predict": Route("/predict", predict=NativeCodec(reader, wishes)),
+        "/explain": Route("/explain", predict=ExplainCodec(reader, wishes), settles=False),
         "/models": _get("/models", pages.json_page(sources.models)),
         "/rollout": _get("/rollout", pages.json_page(sources.rollout)),
         "/shadow/report": _get("/shadow/report", pages.json_page(sources.report)),
@@ -56,6 +76,16 @@ def routes(
         f"/v1/models/{spec.name}": _get("/v1/models/{model}", pages.fixed(kserve.model(spec.name, True))),
         f"/v1/models/{spec.name}:predict": Route("/v1/models/{model}:predict", predict=KServeCodec(reader)),
     }
+    explain = ExplainCodec(reader, wishes, kserve=True)
+    path = f"/v1/models/{spec.name}:explain"
+    found[path] = Route("/v1/models/{model}:explain", predict=explain, settles=False)
+    if candidates:
+        compare = ExplainCodec(reader, wishes, candidates=candidates)
+        found["/explain/compare"] = Route("/explain/compare", predict=compare, settles=False)
+    for tag, views in sources.global_views.items():
+        name, _, number = tag.partition(":")
+        page = pages.maybe(views, f"{tag} was packaged without global views")
+        found[f"/models/{name}/{number}/global"] = _get("/models/{name}/{bundle}/global", page)
     anyone = V2Codec(spec, about.binding, max_rows, violated)
     pinned = V2Codec(spec, about.binding, max_rows, violated, arm="production")
     any_version, one_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
@@ -66,7 +96,9 @@ def routes(
         found[f"{path}/ready"] = _get(f"{template}/ready", pages.fixed(v2.model_ready(spec.name, True)))
         found[f"{path}/infer"] = Route(f"{template}/infer", predict=codec, content_types=v2.CONTENT_TYPES)
     documented = {route.template: route.methods for route in found.values()} | {"/docs.json": ["GET"]}
-    found["/docs.json"] = _get("/docs.json", pages.fixed(openapi.document(about, version, documented)))
+    found["/docs.json"] = _get(
+        "/docs.json", pages.fixed(openapi.document(about, version, documented, tuple(sources.global_views)))
+    )
     return found
 
 

@@ -11,12 +11,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from service.domain.breaker import Breaker, allows, failed, started, succeeded
 from service.domain.canary import Rollout, in_canary
+from service.domain.explainers.document import Wish
 from service.domain.observation import Arm, Mirrored
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, Scores, all_finite, label_indices
@@ -41,6 +42,8 @@ class Question(NamedTuple):
     """``time.monotonic()`` seconds at which the request was complete."""
     format: object = None
     """How the caller wants the answer written; means something to its protocol alone."""
+    wish: Wish | None = None
+    """What is to be explained about the answer, where anything is."""
 
 
 class Tally(Protocol):
@@ -59,6 +62,22 @@ class Mirror(Protocol):
     def offer(self, item: Mirrored) -> None: ...
 
 
+class Explained(NamedTuple):
+    """Explanations of all rows of a request."""
+
+    method: str
+    seconds: float
+    documents: list[bytes]
+    """JSON of each row's."""
+
+
+class Sheet(NamedTuple):
+    """A picture or a page in place of the usual answer."""
+
+    body: bytes
+    content_type: bytes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Serving:
     """A loaded model that may answer callers; equal only to itself."""
@@ -71,6 +90,8 @@ class Serving:
     inline_rows: int
     """Up to so many rows an inference is short enough for the event loop."""
     tally: Tally
+    explain: Callable[[FeatureBatch, Scores, Wish], Explained | None] | None = None
+    """Explains answered rows about as fast as they were inferred; None where that cannot be done."""
 
 
 class Answer(NamedTuple):
@@ -82,6 +103,9 @@ class Answer(NamedTuple):
     scores: Scores
     labels: list[int]
     """Index into ``model.spec.classes`` of each row."""
+    explanations: Sequence[bytes] = ()
+    """JSON of each row's explanation, where they were asked for."""
+    sheet: Sheet | None = None
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
+from service.paths.reasons import Explaining
 
 log = logging.getLogger("understudy.shadow")
 
@@ -90,6 +91,8 @@ class CandidateShadow:
     limits: ShadowLimits
     breaker: Breaker = field(default_factory=Breaker)
     clock: Callable[[], float] = time.monotonic
+    explaining: Explaining | None = None
+    """Set from outside once it is prepared."""
     _queue: deque[ShadowBatch] = field(default_factory=deque)
     _queued: int = 0
     _queued_bytes: int = 0
@@ -232,6 +235,21 @@ class CandidateShadow:
             self.account.count("candidate_error", batch.senders)
             return
         self.account.count("compared", batch.senders)
+        if self.explaining is not None:
+            self.explaining.explain(batch.rows, reference, self.clock(), self._time_to_explain())
+
+    def _time_to_explain(self) -> float:
+        """Seconds until the next comparison has to begin, so that no row loses more than half its time.
+
+        Rows that arrive meanwhile have all their time ahead. Nothing is left while half the queue is taken:
+        then it is room that runs out, not time.
+        """
+        limits = self.limits
+        with self._ready:
+            if 2 * self._queued > limits.queue_rows or 2 * self._queued_bytes > limits.queue_bytes:
+                return 0.0
+            waited = self.clock() - self._queue[0].received if self._queue else 0.0
+            return max(0.0, limits.deadline / 2 - waited)
 
     def _reference(self, batch: ShadowBatch) -> Scores:
         """Production's scores: as answered, or computed here where the canary answered.

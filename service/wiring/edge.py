@@ -7,15 +7,18 @@ import contextlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import orjson
 
+from models import store
+from models.bundle import open_bundle
 from service import __version__
 from service.adapters import bundles, process, prometheus
 from service.adapters.bundles import Loaded
+from service.adapters.errands import ErrandClient
 from service.adapters.ledger import SENDERS
 from service.adapters.mirror import Mirror
 from service.adapters.onnx import Watchdog, warm_up
@@ -29,11 +32,22 @@ from service.http.codec import Head
 from service.http.edge import Edge, EdgeLimits
 from service.http.openapi_schemas import Described
 from service.http.problem import Problem
-from service.http.routes import Sources, health, routes
+from service.http.routes import Limits, Sources, health, routes
+from service.http.wishes import WishLimits
+from service.paths.explain import ExplainPath
 from service.paths.predict import Canary, PredictPath, Serving
 from service.paths.rollout import RolloutPath
 from service.settings import Environment, Settings, read_rollout
-from service.wiring.shared import breaker_of, open_ledger, socket_path, status_path
+from service.wiring.quick import quick_explanations
+from service.wiring.shared import (
+    EXPLANATIONS,
+    breaker_of,
+    explainer_socket_path,
+    explainer_status_path,
+    open_ledger,
+    socket_path,
+    status_path,
+)
 
 log = logging.getLogger("understudy")
 
@@ -122,6 +136,7 @@ class EdgeBuilder:
             return self._unfit(str(error))
         spec = loaded.bundle.spec
         metrics = prometheus.EdgeMetrics(self._registry, spec.name, spec.version, __version__)
+        explain = self._settings.explain
         mirror = self._mirror()
         path = PredictPath(
             self._serving(loaded, "production", metrics),
@@ -143,8 +158,16 @@ class EdgeBuilder:
             rollout=rollouts.describe,
             report=partial(self._report, page),
             metrics=page.text,
+            global_views={
+                tag: partial(_global_views, tag) for tag in (settings.production, *settings.candidates)
+            },
         )
         limits = settings.limits
+        asked = Limits(
+            limits.max_rows,
+            WishLimits(explain.most_evals, explain.longest_deadline_ms / 1000),
+            explain.max_evals,
+        )
         about = Described(
             spec,
             loaded.bundle.binding,
@@ -154,8 +177,14 @@ class EdgeBuilder:
         )
         edge = Edge(
             path=path,
+            explain=ExplainPath(
+                ErrandClient(explainer_socket_path(self._environment)) if explain.process else None,
+                deadline=explain.deadline_ms / 1000,
+                max_rows=explain.max_rows,
+                explained=metrics.explained,
+            ),
             unfit=None,
-            routes=routes(about, __version__, limits.max_rows, metrics.violated, sources),
+            routes=routes(about, __version__, asked, metrics.violated, sources, settings.candidates),
             limits=self._limits(),
             responded=metrics.responded,
             admin_token=self._environment.admin_token,
@@ -183,12 +212,19 @@ class EdgeBuilder:
         per_row = max((many - one) / (TRIAL_ROWS - 1), 1e-9)
         inline_rows = int((self._settings.limits.inline_ms / 1000 - one) / per_row)
         spec = loaded.bundle.spec
-        return Serving(spec, infer, infer_in_thread, max(inline_rows, 0), metrics.arm(spec, arm))
+        tally = metrics.arm(spec, arm)
+        return Serving(spec, infer, infer_in_thread, max(inline_rows, 0), tally, quick_explanations(loaded))
 
     def _canary(self, production: Loaded, metrics: prometheus.EdgeMetrics, tag: str) -> Canary:
         loaded = self._load(tag)
         project = projection(production.bundle.spec, loaded.bundle.spec)
-        return Canary(self._serving(loaded, "canary", metrics), project, breaker_of(self._settings))
+        serving = self._serving(loaded, "canary", metrics)
+        explain = serving.explain
+        if explain is not None:  # it is asked about production's rows
+            serving = replace(
+                serving, explain=lambda rows, scores, wish: explain(project(rows), scores, wish)
+            )
+        return Canary(serving, project, breaker_of(self._settings))
 
     def _mirror(self) -> Mirror | None:
         if self._ledger is None:
@@ -219,9 +255,13 @@ class EdgeBuilder:
 
     def _describe_models(self, production: Loaded) -> dict[str, Any]:
         shadow = self._shadow_status()
+        methods = process.read_status(explainer_status_path(self._environment)) or {}
         loading = {"state": "loading", "reason": "the shadow has not loaded it yet"}
         found = [shadow.get(tag) or bundles.refused(tag, "") | loading for tag in self._settings.candidates]
-        return {"production": production.describe(), "candidates": found}
+        serving = production.describe()
+        for each in (serving, *found):
+            each["explanations"] = methods.get(f"{each['name']}:{each['version']}")
+        return {"production": serving, "candidates": found}
 
     def _shadow_status(self) -> dict[str, Any]:
         status: dict[str, Any] | None = process.read_status(status_path(self._environment))
@@ -229,12 +269,15 @@ class EdgeBuilder:
 
     def _report(self, page: prometheus.Page) -> dict[str, Any]:
         shadow, ledger = self._shadow_status(), self._ledger
+        reasons = shadow.get(EXPLANATIONS, {})
         states = tuple(
             CandidateState(
                 tag,
                 shadow.get(tag, {}).get("reason"),
                 ledger is not None and ledger.breaker_open(index),
                 ledger.in_flight(index) if ledger is not None else 0,
+                reasons.get(tag, {}).get("method"),
+                reasons.get(tag, {}).get("reason"),
             )
             for index, tag in enumerate(self._settings.candidates)
         )
@@ -244,5 +287,10 @@ class EdgeBuilder:
         name, _, version = self._settings.production.partition(":")
         metrics = prometheus.EdgeMetrics(self._registry, name, version, __version__)
         page = prometheus.Page(self._registry, self._ledger)
-        edge = Edge(None, reason, health(reason, page.text), self._limits(), metrics.responded, None)
+        edge = Edge(None, None, reason, health(reason, page.text), self._limits(), metrics.responded, None)
         return EdgeProcess(edge, metrics, None, None, 1.0)
+
+
+def _global_views(tag: str) -> bytes | None:
+    """What a bundle in the store says of its model as a whole."""
+    return open_bundle(store.locate(tag)).global_views()

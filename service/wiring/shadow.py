@@ -21,12 +21,14 @@ from service.adapters.ledger import Ledger, Side
 from service.adapters.onnx import Watchdog
 from service.domain.comparison import Comparison
 from service.domain.disagreement.gap import gap_buckets
+from service.domain.disagreement.reasons import ReasonsComparison
 from service.domain.observation import Outcome, ShadowBatch
 from service.domain.projection import projection
 from service.errors import UnderstudyError
+from service.paths.reasons import ReasonsSink, Unexplained
 from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
 from service.settings import Environment, Settings
-from service.wiring.shared import breaker_of, open_ledger, socket_path, status_path
+from service.wiring.shared import EXPLANATIONS, breaker_of, open_ledger, socket_path, status_path
 
 __all__ = ["ShadowBuilder", "ShadowProcess", "end_with_parent"]
 
@@ -82,6 +84,12 @@ class MetricsSink:
     def compared(self, comparison: Comparison) -> None:
         self.metrics.compared(self.candidate, comparison)
 
+    def explained(self, reasons: ReasonsComparison) -> None:
+        self.metrics.explained(self.candidate, reasons)
+
+    def unexplained(self, reason: Unexplained, rows: int) -> None:
+        self.metrics.unexplained(self.candidate, reason, rows)
+
 
 @dataclass(slots=True)
 class ShadowProcess:
@@ -90,6 +98,8 @@ class ShadowProcess:
     receiver: ShadowReceiver
     socket: socket.socket
     read: Read
+    prepare: Callable[[], None] | None = None
+    """What takes a while and nothing waits for; runs in a thread of its own."""
     _stopping: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -104,6 +114,8 @@ class ShadowProcess:
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+        if self.prepare is not None:
+            threading.Thread(target=self.prepare, name="prepare", daemon=True).start()
 
     def stop(self, patience: float = 5.0) -> None:
         """Works off what is queued, for ``patience`` seconds at most."""
@@ -166,13 +178,21 @@ class ShadowBuilder:
         spread = bundles.spread_of(production.bundle) if spec.task == "regression" else 1.0
         metrics = prometheus.ShadowMetrics(self._registry, gap_buckets(bool(spec.classes), spread))
         shadows: list[CandidateShadow | RefusedCandidate] = []
-        status: dict[str, Any] = {}
+        reasons: dict[str, dict[str, str | None]] = {}
+        status: dict[str, Any] = {EXPLANATIONS: reasons}
+        explained: list[tuple[Loaded, CandidateShadow, ReasonsSink]] = []
         for index, tag in enumerate(self._settings.candidates):
             account = LedgerAccount(ledger, index)
+            sink = MetricsSink(metrics, tag)
             try:
                 candidate = self._load(tag)
-                shadows.append(self._shadow(production, candidate, account, MetricsSink(metrics, tag)))
+                shadow = self._shadow(production, candidate, account, sink)
+                shadows.append(shadow)
                 status[tag] = candidate.describe()
+                why_not = self._why_not_explained(shadow)
+                reasons[tag] = {"method": None, "reason": why_not or "the methods are being prepared"}
+                if why_not is None:
+                    explained.append((candidate, shadow, sink))
             except UnderstudyError as error:
                 log.error("%s is not shadowed: %s", tag, error)
                 shadows.append(RefusedCandidate(account))
@@ -183,7 +203,18 @@ class ShadowBuilder:
             batch = frames.batch_of(frame, spec, received) if frame.rows else None
             return frame.sender, frame.first, frame.rows, batch
 
-        return self._process(shadows, status, read)
+        def publish(tag: str, method: str | None, reason: str | None) -> None:
+            reasons[tag] = {"method": method, "reason": reason}
+            process.write_status(status_path(self._environment), status)
+
+        def prepare() -> None:
+            from service.wiring import (
+                reasons as methods,
+            )  # 100 MB and a second that comparisons do not wait for
+
+            methods.prepare(production, explained, self._watchdog, self._settings.shadow, publish)
+
+        return self._process(shadows, status, read, prepare if explained else None)
 
     def _idle(self, ledger: Ledger, reason: str) -> ShadowProcess:
         tags = self._settings.candidates
@@ -196,12 +227,25 @@ class ShadowBuilder:
         return self._process(shadows, {tag: bundles.refused(tag, reason) for tag in tags}, read)
 
     def _process(
-        self, shadows: Sequence[CandidateShadow | RefusedCandidate], status: dict[str, Any], read: Read
+        self,
+        shadows: Sequence[CandidateShadow | RefusedCandidate],
+        status: dict[str, Any],
+        read: Read,
+        prepare: Callable[[], None] | None = None,
     ) -> ShadowProcess:
         opened = sockets.receiver(socket_path(self._settings, self._environment))
         process.write_status(status_path(self._environment), status)
         process.settle_memory()
-        return ShadowProcess(ShadowReceiver(tuple(shadows)), opened, read)
+        return ShadowProcess(ShadowReceiver(tuple(shadows)), opened, read, prepare)
+
+    def _why_not_explained(self, shadow: CandidateShadow) -> str | None:
+        if self._settings.shadow.explain_rate == 0:
+            return "shadow.explain_rate is 0"
+        if (
+            shadow.breaker.is_open
+        ):  # an explanation may have been the cause: without them it does not come again
+            return "the shadow died while this candidate ran; it is explained again after the next start"
+        return None
 
     def _load(self, tag: str) -> Loaded:
         return bundles.load(tag, providers=self._environment.providers, threads=self._settings.server.threads)

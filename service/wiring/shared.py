@@ -9,6 +9,9 @@ from service.adapters.ledger import Ledger
 from service.domain.breaker import Breaker
 from service.settings import Environment, Settings
 
+EXPLANATIONS = "explanations"
+"""Where the status file says how each candidate is explained; every other key of it is a candidate's tag."""
+
 
 def shared_directory(environment: Environment) -> Path:
     """Where the processes of one server meet: emptied at every start by BentoML."""
@@ -23,6 +26,16 @@ def socket_path(settings: Settings, environment: Environment) -> Path:
 def status_path(environment: Environment) -> Path:
     """Where the shadow says what it shadows."""
     return shared_directory(environment) / "shadow.json"
+
+
+def explainer_socket_path(environment: Environment) -> Path:
+    """The Explainer's socket."""
+    return environment.home / "explainer.sock"
+
+
+def explainer_status_path(environment: Environment) -> Path:
+    """Where the Explainer says which methods it offers."""
+    return shared_directory(environment) / "explainer.json"
 
 
 def open_ledger(settings: Settings, environment: Environment) -> Ledger | None:

@@ -19,6 +19,7 @@ from service.adapters.ledger import Ledger, Side
 from service.adapters.prometheus import SECONDS, EdgeMetrics, Page, ShadowMetrics, observe
 from service.domain.comparison import Comparison
 from service.domain.disagreement.gap import PROBABILITY_BUCKETS
+from service.domain.disagreement.reasons import ReasonsComparison
 from service.domain.observation import OUTCOMES
 from service.domain.report import Samples
 from tests.domain.models import spec
@@ -59,6 +60,13 @@ def comparison(rows: int) -> Comparison:
         gaps=(np.arange(rows) / 100).astype(np.float32),
         seconds=0.00015,
     )
+
+
+def reasons(rows: int, features: int = 3) -> ReasonsComparison:
+    """Rows that are a quarter apart and share half their top features; feature n moved by n hundredths."""
+    names = tuple(f"f{index}" for index in range(features))
+    moved = np.tile(np.arange(features) / 100, (rows, 1))
+    return ReasonsComparison(names, np.full(rows, 0.25), np.full(rows, 0.5), moved)
 
 
 def value(samples: Samples, name: str, **labels: str) -> float | None:
@@ -188,6 +196,40 @@ def test_a_comparison_is_counted_by_slice_flip_gap_and_seconds(registry: Collect
     assert value(found, "shadow_seconds_bucket", candidate="m:new", le="0.0002") == 24
 
 
+def test_reasons_are_counted_by_distance_overlap_and_feature(registry: CollectorRegistry) -> None:
+    metrics = ShadowMetrics(registry, PROBABILITY_BUCKETS)
+    for rows in (3, 0, 5):
+        metrics.explained("m:new", reasons(rows))
+    metrics.unexplained("m:new", "busy", 4)
+    found = Page(registry, None).samples()
+    assert value(found, "shadow_explained_rows_total", candidate="m:new") == 8
+    assert value(found, "shadow_unexplained_rows_total", candidate="m:new", reason="busy") == 4
+    assert value(found, "shadow_explanation_distance_bucket", candidate="m:new", le="0.2") == 0
+    assert value(found, "shadow_explanation_distance_bucket", candidate="m:new", le="0.3") == 8
+    assert value(found, "shadow_explanation_distance_sum", candidate="m:new") == 2.0
+    assert value(found, "shadow_explanation_overlaps_total", candidate="m:new") == 4.0
+    much = [
+        value(found, "shadow_influence_moved_total", candidate="m:new", feature=f"f{n}") for n in range(3)
+    ]
+    assert much == pytest.approx([0, 0.08, 0.16])
+
+
+def test_a_hundred_features_have_series_of_their_own_and_the_rest_share_one(
+    registry: CollectorRegistry,
+) -> None:
+    metrics = ShadowMetrics(registry, PROBABILITY_BUCKETS)
+    metrics.explained("m:new", reasons(2, features=103))
+    found = Page(registry, None).samples()
+    shown = {
+        dict(labels)["feature"]: moved
+        for (name, labels), moved in found.items()
+        if name == "understudy_shadow_influence_moved_total"
+    }
+    assert len(shown) == 101
+    assert shown["f99"] == pytest.approx(2 * 0.99)
+    assert shown["other"] == pytest.approx(2 * (1.00 + 1.01 + 1.02))
+
+
 def test_the_ledger_is_shown_with_noughts(registry: CollectorRegistry, ledger: Ledger) -> None:
     page = Page(registry, ledger)
     ledger.count(Side.EDGE, 3, 1, "queue_full", 7)
@@ -241,8 +283,10 @@ def test_the_page_passes_promtool(registry: CollectorRegistry, ledger: Ledger) -
     edge.share("m:one", 0.1)
     edge.flush()
     shadow.compared("m:one", comparison(9))
+    shadow.explained("m:one", reasons(9))
+    shadow.unexplained("m:one", "deadline", 1)
     page = Page(registry, ledger).text()
-    assert page.count(b"# TYPE understudy_") >= 11
+    assert page.count(b"# TYPE understudy_") >= 16
     lint = subprocess.run(
         ["promtool", "check", "metrics"], input=page, capture_output=True, timeout=60, check=False
     )

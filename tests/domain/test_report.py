@@ -118,6 +118,43 @@ def test_all_rows_in_one_bucket_have_that_bound_as_every_quantile(count: int) ->
     assert {found[f"p{share}_at_most"] for share in (50, 90, 99)} == {0.3}
 
 
+def test_nothing_explained_yet_gives_no_means() -> None:
+    found = one({}, CandidateState(TAG, None, False, 0, None, "the trees are too many"))["explanations"]
+    assert found == {
+        "method": None,
+        "reason": "the trees are too many",
+        "explained": 0,
+        "unexplained": {},
+        "distance": {"count": 0, "mean": None},
+        "top_overlap": None,
+        "moved": [],
+    }
+
+
+def test_reasons_are_told_as_means_over_the_explained_rows() -> None:
+    samples = (
+        sample("explained_rows_total", 20)
+        | sample("unexplained_rows_total", 3, reason="deadline")
+        | sample("unexplained_rows_total", 2, reason="busy")
+        | sample("explanation_overlaps_total", 15)
+        | histogram("explanation_distance", {"0.0": 0, "0.1": 10, "0.5": 19, "+Inf": 20}, 4.0)
+    )
+    for feature, much in {"a": 1, "b": 6, "c": 0, "d": 2, "e": 5, "f": 4, "other": 3, "g": 2}.items():
+        samples |= sample("influence_moved_total", much, feature=feature)
+    found = one(samples, CandidateState(TAG, None, False, 0, "tree-exact"))["explanations"]
+    assert (found["method"], found["reason"]) == ("tree-exact", None)
+    assert (found["explained"], found["unexplained"]) == (20, {"busy": 2, "deadline": 3})
+    assert (found["distance"]["mean"], found["distance"]["p50_at_most"]) == (0.2, 0.1)
+    assert found["top_overlap"] == 0.75
+    assert found["moved"] == [
+        {"feature": "b", "mean": 0.3},
+        {"feature": "e", "mean": 0.25},
+        {"feature": "f", "mean": 0.2},
+        {"feature": "other", "mean": 0.15},
+        {"feature": "d", "mean": 0.1},
+    ]
+
+
 @pytest.mark.parametrize(
     ("refused", "paused", "state"),
     [

@@ -105,6 +105,7 @@ class World:
         )
         made = Edge(
             path=self.path,
+            explain=None,
             unfit=None,
             routes={route.template.replace("{model}", "m"): route for route in routes},
             limits=LIMITS,

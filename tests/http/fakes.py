@@ -14,8 +14,10 @@ from service.domain.observation import Arm
 from service.domain.schema import Binding, Feature, FeatureBatch, ModelSpec, Schema, Scores, label_indices
 from service.http.codec import Codec, Head
 from service.http.instances import InstanceReader
+from service.http.native import NativeCodec
 from service.http.problem import Problem
 from service.http.v2 import V2Codec
+from service.http.wishes import WishLimits, WishReader
 from service.paths.predict import Answer, Question, Serving
 
 MAX_ROWS = 50
@@ -52,6 +54,14 @@ def binding(spec: ModelSpec) -> Binding:
 
 def reader(spec: ModelSpec, violations: Violations | None = None) -> InstanceReader:
     return InstanceReader(spec.schema, MAX_ROWS, Violations() if violations is None else violations)
+
+
+def wishes(spec: ModelSpec) -> WishReader:
+    return WishReader(spec, WishLimits(max_evals=10_000, deadline=5.0), default_evals=1_000)
+
+
+def native_codec(spec: ModelSpec, violations: Violations | None = None) -> NativeCodec:
+    return NativeCodec(reader(spec, violations), wishes(spec))
 
 
 def v2_codec(spec: ModelSpec, violations: Violations | None = None, arm: Arm | None = None) -> V2Codec:

@@ -11,8 +11,18 @@ import pytest
 from service.domain.schema import ModelSpec
 from service.http import kserve
 from service.http.kserve import KServeCodec
-from service.http.native import NativeCodec
-from tests.http.fakes import CREDIT, MODELS, TABULAR, answer, head, reader, refusal, serving, some_rows
+from tests.http.fakes import (
+    CREDIT,
+    MODELS,
+    TABULAR,
+    answer,
+    head,
+    native_codec,
+    reader,
+    refusal,
+    serving,
+    some_rows,
+)
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
@@ -21,7 +31,7 @@ def test_predictions_are_those_of_the_native_protocol(spec: ModelSpec, count: in
     images = np.random.default_rng(2).normal(size=(count, 2, 3)).tolist()
     instances: list[Any] = some_rows(spec, count, 4) if spec.schema.features else images
     body = json.dumps({"instances": instances}).encode()
-    native, codec = NativeCodec(reader(spec)), KServeCodec(reader(spec))
+    native, codec = native_codec(spec), KServeCodec(reader(spec))
     asked, question = native.decode(body, head()), codec.decode(body, head())
     np.testing.assert_array_equal(question.rows, asked.rows)
     found = answer(serving(spec), question)

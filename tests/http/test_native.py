@@ -20,7 +20,7 @@ from tests.http.fakes import (
     PIPELINE,
     answer,
     head,
-    reader,
+    native_codec,
     refusal,
     serving,
     some_rows,
@@ -28,7 +28,7 @@ from tests.http.fakes import (
 
 
 def codec_of(spec: ModelSpec = NUMERIC) -> NativeCodec:
-    return NativeCodec(reader(spec))
+    return native_codec(spec)
 
 
 def body_of(**more: Any) -> bytes:
@@ -71,12 +71,36 @@ def test_an_id_has_to_be_a_string(field: str, value: Any) -> None:
     assert found.errors == [{"loc": [field], "msg": "expected a string or null"}]
 
 
-@pytest.mark.parametrize("field", ["explain", "uncertainty"])
-def test_what_is_not_offered_yet_is_refused_by_name_and_may_be_switched_off(field: str) -> None:
+def test_what_is_not_offered_yet_is_refused_by_name_and_may_be_switched_off() -> None:
     for off in (False, None):
-        assert codec_of().decode(body_of(**{field: off}), head()).rows.tolist() == [[1, 2, 3]]
-    for on in (True, {"top": 5}, "yes"):
-        assert refusal(codec_of(), body_of(**{field: on})).errors[0]["loc"] == [field]
+        assert codec_of().decode(body_of(uncertainty=off), head()).rows.tolist() == [[1, 2, 3]]
+    for on in (True, {"confidence": 0.9}, "yes"):
+        assert refusal(codec_of(), body_of(uncertainty=on)).errors[0]["loc"] == ["uncertainty"]
+
+
+@pytest.mark.parametrize("instances", [[[1, 2, 3]], [[1, float("nan"), 3]]], ids=["fast", "patient"])
+def test_a_wish_for_explanations_travels_with_the_question(instances: Any) -> None:
+    for off in (False, None):
+        assert codec_of().decode(body_of(instances=instances, explain=off), head()).wish is None
+    asked = codec_of().decode(body_of(instances=instances, explain={"method": "lime", "top": 2}), head()).wish
+    assert asked is not None
+    assert (asked.ask.method, asked.top) == ("lime", 2)
+    for wrong in ("yes", 1, {"topp": 5}):
+        assert (
+            refusal(codec_of(), body_of(instances=instances, explain=wrong)).errors[0]["loc"][0] == "explain"
+        )
+
+
+@pytest.mark.parametrize("spec", [CREDIT, HOUSES], ids=lambda spec: spec.name)
+def test_each_explanation_stands_with_its_prediction(spec: ModelSpec) -> None:
+    codec = codec_of(spec)
+    question = codec.decode(json.dumps({"instances": some_rows(spec, 3, 3)}).encode(), head())
+    plain = answer(serving(spec), question)
+    explained = plain._replace(explanations=[b'{"row":0}', b'{"row":1}', b'{"row":2}'])
+    before = json.loads(codec.encode(plain, question).body)
+    after = json.loads(codec.encode(explained, question).body)
+    assert [row.pop("explanation") for row in after["predictions"]] == [{"row": 0}, {"row": 1}, {"row": 2}]
+    assert after == before
 
 
 def test_an_unknown_field_is_refused_beside_everything_else_that_is_wrong() -> None:

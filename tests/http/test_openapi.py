@@ -19,11 +19,12 @@ from service.domain.report import CandidateState, report
 from service.domain.schema import ModelSpec
 from service.http import kserve, openapi, v2
 from service.http.codec import Codec
+from service.http.explain import ExplainCodec
 from service.http.kserve import KServeCodec
-from service.http.native import NativeCodec
 from service.http.openapi_schemas import Described
 from service.http.problem import Problem
-from service.http.routes import Sources, routes
+from service.http.routes import Limits, Sources, routes
+from service.http.wishes import WishLimits
 from service.paths.predict import PredictPath
 from service.paths.rollout import RolloutPath
 from tests.http.conform import faults, resolve
@@ -37,11 +38,13 @@ from tests.http.fakes import (
     answer,
     binding,
     head,
+    native_codec,
     reader,
     refusal,
     serving,
     some_rows,
     v2_codec,
+    wishes,
 )
 
 ROUTES: dict[str, list[str]] = {}
@@ -52,7 +55,7 @@ for _template, _method in openapi.OPERATIONS:
 def document(spec: ModelSpec = CREDIT, **more: Any) -> dict[str, Any]:
     example = some_rows(spec, 1, 1)[0] if spec.schema.features else np.zeros((2, 3)).tolist()
     about = Described(spec, binding(spec), MAX_ROWS, example=example, **more)
-    made = openapi.document(about, "1.2.3", ROUTES, versions=("gbm-1",))
+    made = openapi.document(about, "1.2.3", ROUTES)
     return json.loads(json.dumps(made))
 
 
@@ -83,8 +86,11 @@ def test_exactly_the_answered_routes_are_documented() -> None:
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
 def test_every_route_of_the_service_is_in_its_document_and_the_other_way_round(spec: ModelSpec) -> None:
-    sources = Sources(models=dict, rollout=dict, report=dict, metrics=bytes)
-    found = routes(Described(spec, binding(spec), MAX_ROWS), "1", MAX_ROWS, Violations(), sources)
+    views: Any = {spec.tag: bytes, "other:2": lambda: None}
+    sources = Sources(models=dict, rollout=dict, report=dict, metrics=bytes, global_views=views)
+    limits = Limits(MAX_ROWS, WishLimits(10_000, 5.0), 1_000)
+    about = Described(spec, binding(spec), MAX_ROWS)
+    found = routes(about, "1", limits, Violations(), sources, ("other:2",))
     made = json.loads(asyncio.run(found["/docs.json"].pages["GET"]()).body)
     answered = {(route.template, method) for route in found.values() for method in route.methods}
     documented = {
@@ -96,7 +102,7 @@ def test_every_route_of_the_service_is_in_its_document_and_the_other_way_round(s
     assert answered == documented == set(openapi.OPERATIONS)
 
 
-@pytest.mark.parametrize("route", [("/predict", "GET"), ("/explain", "POST"), ("/rollout", "PUT")])
+@pytest.mark.parametrize("route", [("/predict", "GET"), ("/nowhere", "POST"), ("/rollout", "PUT")])
 def test_a_route_without_a_description_is_an_error(route: tuple[str, str]) -> None:
     with pytest.raises(KeyError):
         openapi.document(Described(CREDIT, binding(CREDIT), MAX_ROWS), "1", {route[0]: [route[1]]})
@@ -131,7 +137,7 @@ def test_parameters_in_a_path_are_declared_with_the_values_that_exist() -> None:
     for template, path in made["paths"].items():
         declared = [resolve(made, entry["$ref"]) for entry in path.get("parameters", [])]
         assert {entry["name"] for entry in declared} == {
-            n for n in ("model", "version") if f"{{{n}}}" in template
+            n for n in ("model", "version", "name", "bundle") if f"{{{n}}}" in template
         }
         assert all(entry["in"] == "path" and entry["required"] for entry in declared)
     parameters = made["components"]["parameters"]
@@ -165,8 +171,10 @@ def test_raw_tensors_are_documented_both_ways() -> None:
 
 
 CODECS: dict[str, Any] = {
-    "/predict": lambda spec: NativeCodec(reader(spec)),
+    "/predict": native_codec,
     "/v1/models/{model}:predict": lambda spec: KServeCodec(reader(spec)),
+    "/explain": lambda spec: ExplainCodec(reader(spec), wishes(spec)),
+    "/v1/models/{model}:explain": lambda spec: ExplainCodec(reader(spec), wishes(spec), kserve=True),
     "/v2/models/{model}/infer": v2_codec,
 }
 
@@ -204,7 +212,7 @@ def test_an_instance_is_documented_as_object_and_as_array(spec: ModelSpec) -> No
 def test_what_the_schema_refuses_the_service_refuses(spec: ModelSpec, name: str, value: Any) -> None:
     row = {**some_rows(spec, 1, 1)[0], name: value}
     assert list(faults(document(spec), {"$ref": "#/components/schemas/Instance"}, row))
-    assert refusal(NativeCodec(reader(spec)), json.dumps({"instances": [row]}).encode()).status == 422
+    assert refusal(native_codec(spec), json.dumps({"instances": [row]}).encode()).status == 422
 
 
 def test_ranges_of_training_are_told_and_do_not_bind() -> None:
@@ -222,7 +230,7 @@ def test_ranges_of_training_are_told_and_do_not_bind() -> None:
 def test_problems_are_as_documented() -> None:
     made = document()
     found = [
-        refusal(NativeCodec(reader(CREDIT)), b'{"instances":[[1,2],{}]}'),
+        refusal(native_codec(CREDIT), b'{"instances":[[1,2],{}]}'),
         refusal(v2_codec(CREDIT), b'{"inputs":[{"name":"x","shape":[0],"datatype":"FP32"}]}'),
         Problem(503, "busy"),
     ]

@@ -15,7 +15,6 @@ from service.domain.canary import Rollout
 from service.domain.schema import Feature, ModelSpec, Schema
 from service.http import v2
 from service.http.kserve import KServeCodec
-from service.http.native import NativeCodec
 from service.paths.predict import Canary, PredictPath, Split
 from tests.http.fakes import (
     CREDIT,
@@ -30,6 +29,7 @@ from tests.http.fakes import (
     binding,
     expected_rows,
     head,
+    native_codec,
     reader,
     refusal,
     scores_of,
@@ -55,7 +55,7 @@ def test_one_tensor_for_each_feature_is_read_as_the_native_protocol_reads_rows(
             for feature in spec.schema.features
         }
         flat = {name: array[:, 0] for name, array in reversed(arrays.items())}
-        native = NativeCodec(reader(spec)).decode(json.dumps({"instances": instances}).encode(), head())
+        native = native_codec(spec).decode(json.dumps({"instances": instances}).encode(), head())
         for given in (arrays, flat):
             rows = v2_codec(spec).decode(*by_client(given, binary)).rows
             assert rows.dtype == spec.schema.dtype
@@ -102,7 +102,7 @@ def test_a_small_tensor_does_not_keep_a_large_body_in_memory() -> None:
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("count", [1, 9])
 def test_every_protocol_gives_the_same_answer(spec: ModelSpec, count: int) -> None:
-    native, kserve, codec = NativeCodec(reader(spec)), KServeCodec(reader(spec)), v2_codec(spec)
+    native, kserve, codec = native_codec(spec), KServeCodec(reader(spec)), v2_codec(spec)
     if spec.schema.features:
         instances: list[Any] = some_rows(spec, count, 8)
         arrays = {f.name: as_array(f, [row[f.name] for row in instances]) for f in spec.schema.features}

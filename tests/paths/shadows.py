@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from service.domain.breaker import Breaker
 from service.domain.comparison import Comparison
+from service.domain.disagreement.reasons import ReasonsComparison
 from service.domain.observation import OUTCOMES, Outcome, ShadowBatch
 from service.domain.schema import FeatureBatch, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
+from service.paths.reasons import UNEXPLAINED, Explaining, Reasons, Unexplained
 from service.paths.shadow import CandidateShadow, ShadowLimits
 from tests.domain.models import spec
 
 POISON, NOT_A_NUMBER, LATE, BUG = 101.0, 102.0, 103.0, 104.0
 """A row that starts with one of these makes the fake candidate misbehave."""
+UNFOUNDED = 105.0
+"""A row that starts with this has attributions that are no numbers."""
 
 
 class FakeAccount:
@@ -60,9 +64,43 @@ class FakeAccount:
 class FakeSink:
     def __init__(self) -> None:
         self.comparisons: list[Comparison] = []
+        self.reasons: list[ReasonsComparison] = []
+        self.lost: Counter[str] = Counter()
 
     def compared(self, comparison: Comparison) -> None:
         self.comparisons.append(comparison)
+
+    def explained(self, reasons: ReasonsComparison) -> None:
+        self.reasons.append(reasons)
+
+    def unexplained(self, reason: Unexplained, rows: int) -> None:
+        assert reason in UNEXPLAINED
+        self.lost[reason] += rows
+
+    @property
+    def explained_rows(self) -> int:
+        return sum(len(reasons) for reasons in self.reasons)
+
+
+class FakeReasons:
+    """Finds a distance of a quarter everywhere; may be short of time, fail, or find no number."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[float]] = []
+        self.scores: list[Scores] = []
+        self.due: list[float] = []
+        self.at_most = 1_000_000
+        self.error: Exception | None = None
+
+    def __call__(self, rows: FeatureBatch, scores: Scores, due: float) -> ReasonsComparison:
+        self.rows.append(rows[:, 0].tolist())
+        self.scores.append(scores)
+        self.due.append(due)
+        if self.error is not None:
+            raise self.error
+        done = min(len(rows), self.at_most)
+        distances = np.where(rows[:done, 0] == UNFOUNDED, np.nan, 0.25)
+        return ReasonsComparison(("age", "home", "income"), distances, np.ones(done), np.zeros((done, 3)))
 
 
 class World:
@@ -94,6 +132,14 @@ class World:
             breaker=Breaker(limit=3, pause=10.0, longest=80.0),
             clock=lambda: self.now,
         )
+
+    def explain(self, reasons: Reasons | None = None, rate: float = 1.0, seconds: float = 2.0) -> FakeReasons:
+        """Lets the shadow explain what it compared, by a fake unless ``reasons`` are given."""
+        fake = FakeReasons()
+        self.shadow.explaining = Explaining(
+            "m:new", reasons or fake, self.sink, self.account.set_running, rate, seconds
+        )
+        return fake
 
     def infer(self, batch: FeatureBatch, due: float) -> Scores:
         self.runs.append(len(batch))

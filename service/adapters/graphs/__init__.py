@@ -1,0 +1,1 @@
+"""ONNX graphs read for explaining: what encodes the columns, and what the head computes."""

@@ -1,0 +1,1 @@
+"""Why a model answered what it answered: one method per file, each a ``game.Method``."""

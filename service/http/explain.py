@@ -1,0 +1,124 @@
+"""``/explain``, ``/explain/compare`` and KServe's ``:explain``: why, and no traffic of the model's."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+import orjson
+
+from service.domain.explainers.document import Form
+from service.domain.observation import Arm
+from service.domain.pictures import CONTENT_SECURITY_POLICY
+from service.domain.schema import ModelSpec
+from service.http.codec import UNREADABLE, Encoded, Head, PerModel, ask
+from service.http.instances import InstanceReader
+from service.http.native import JSON
+from service.http.problem import does_not_fit
+from service.http.wishes import WishReader, form_of
+from service.paths.predict import Answer, Question
+
+FIELDS = frozenset({"instances", "explain", "request_id", "routing_key"})
+COMPARE_FIELDS = frozenset({*FIELDS, "candidate"})
+KSERVE_FIELDS = frozenset({"instances"})
+
+SHEET_HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""A picture or a page shows what callers sent; it needs no scripts and loads nothing."""
+
+
+class ExplainCodec:
+    """Reads and writes explanations.
+
+    Args:
+        reader: of rows.
+        wishes: of options.
+        candidates: tags that production may be compared with; empty where this is not a comparison.
+        kserve: whether the body holds instances alone, and ids come in headers.
+    """
+
+    def __init__(
+        self,
+        reader: InstanceReader,
+        wishes: WishReader,
+        *,
+        candidates: tuple[str, ...] = (),
+        kserve: bool = False,
+    ) -> None:
+        self._reader = reader
+        self._wishes = wishes
+        self._candidates = candidates
+        self._fields = COMPARE_FIELDS if candidates else KSERVE_FIELDS if kserve else FIELDS
+        fields: list[Any] = [("instances", list[reader.type])]  # type: ignore[name-defined]  # made from data
+        if not kserve:
+            fields += [("explain", Any, True), ("request_id", str | None, None)]
+            fields += [("routing_key", str | None, None)]
+        if candidates:
+            fields += [("candidate", Any, None)]
+        body = msgspec.defstruct("ExplainRequest", fields, forbid_unknown_fields=True)
+        self._decode = msgspec.json.Decoder(body).decode
+        self._kserve = kserve
+        self._frames = PerModel(_frames)
+
+    def decode(self, body: bytes, head: Head) -> Question:
+        """The validated question; raises ``Problem``."""
+        form = form_of(head.headers)
+        try:
+            request: Any = self._decode(body)
+        except UNREADABLE:
+            return self._decode_patiently(body, head, form)
+        rows = self._reader.rows(request.instances)
+        if self._kserve:
+            return ask(head, rows, None, None)._replace(wish=self._wishes.read(True, form))
+        question = ask(head, rows, request.request_id, request.routing_key)
+        candidate = request.candidate if self._candidates else None
+        return self._wishing(question, request.explain, candidate, form)
+
+    def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
+        """The response."""
+        headers = ((b"x-request-id", answer.request_id.encode()), (b"x-model-arm", answer.arm.encode()))
+        if answer.sheet is not None:
+            return Encoded(answer.sheet.body, answer.sheet.content_type, (*headers, *SHEET_HEADERS))
+        explanations = b",".join(answer.explanations)
+        if self._kserve:
+            return Encoded(b'{"explanations":[%b]}' % explanations, JSON, headers)
+        frame = self._frames(answer.model.spec)[answer.arm]
+        return Encoded(frame % (orjson.dumps(answer.request_id), explanations), JSON)
+
+    def _decode_patiently(self, body: bytes, head: Head, form: Form) -> Question:
+        document = self._reader.diagnose(body, self._fields)
+        errors = [
+            {"loc": [name], "msg": "expected a string or null"}
+            for name in ("request_id", "routing_key")
+            if not isinstance(document.get(name), str | None)
+        ]
+        if errors:
+            raise does_not_fit(errors)
+        question = ask(head, document["instances"], document.get("request_id"), document.get("routing_key"))
+        return self._wishing(question, document.get("explain", True), document.get("candidate"), form)
+
+    def _wishing(self, question: Question, explain: Any, candidate: Any, form: Form) -> Question:
+        wish = self._wishes.read(explain, form)
+        if wish is None:
+            raise does_not_fit([{"loc": ["explain"], "msg": "expected true or an object of options"}])
+        if not self._candidates:
+            return question._replace(wish=wish)
+        if form in ("svg", "png"):
+            message = "a comparison is written as application/json or text/html"
+            raise does_not_fit([{"loc": ["accept"], "msg": message}])
+        against = self._candidates[0] if candidate is None else candidate
+        if against not in self._candidates:
+            known = ", ".join(self._candidates)
+            raise does_not_fit([{"loc": ["candidate"], "msg": f"expected one of {known}"}])
+        return question._replace(wish=wish._replace(against=against), arm="production")
+
+
+def _frames(spec: ModelSpec) -> dict[Arm, bytes]:
+    """For each arm, a response with places for its id and its explanations."""
+    frames: dict[Arm, bytes] = {}
+    for arm in get_args(Arm):
+        model = orjson.dumps({"name": spec.name, "version": spec.version, "arm": arm})
+        frames[arm] = b'{"request_id":%b,"model":' + model.replace(b"%", b"%%") + b',"explanations":[%b]}'
+    return frames

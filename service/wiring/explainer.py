@@ -1,0 +1,205 @@
+"""Builds the Explainer: every method of every model behind one socket, in a process of low priority."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from service.adapters import bundles, errands, explainers, priority, process
+from service.adapters.bundles import Loaded
+from service.adapters.cache import ReplyCache
+from service.adapters.explainers import METHODS
+from service.adapters.onnx import Watchdog
+from service.adapters.png import picture_png
+from service.domain.explainers.game import Subject, Unsuitable
+from service.domain.explainers.linear_exact import LINEAR_EXACT
+from service.domain.explainers.offer import Offer, offer
+from service.domain.explainers.pair import pair
+from service.domain.explainers.permutation import PERMUTATION
+from service.domain.explainers.tree_exact import TREE_EXACT
+from service.domain.pictures import compare_html, page_html, picture_svg
+from service.domain.projection import projection
+from service.domain.schema import FeatureBatch, Scores
+from service.errors import UnderstudyError
+from service.paths.explainer import Compared, Explainable, ExplainerPath
+from service.settings import Environment, Settings
+from service.wiring.shared import explainer_socket_path, explainer_status_path
+
+log = logging.getLogger("understudy.explainer")
+
+COMPARING = (TREE_EXACT, LINEAR_EXACT, PERMUTATION)
+"""Methods that two models can be compared by."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainerProcess:
+    """The running Explainer."""
+
+    server: errands.ErrandServer
+    prepare: Callable[[], None]
+
+    def start(self) -> None:
+        """Listens at once; production's methods are prepared meanwhile."""
+        self.server.start()
+        threading.Thread(target=self.prepare, name="prepare", daemon=True).start()
+
+    def stop(self) -> None:
+        """Hangs up."""
+        self.server.stop()
+
+
+class LoadedModels:
+    """Models by tag, each loaded and prepared when it is first asked for, once."""
+
+    def __init__(self, settings: Settings, environment: Environment, publish: Callable[[Any], None]) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._publish = publish
+        self._watchdog = Watchdog()
+        self._lock = threading.RLock()
+        self._loaded: dict[str, Loaded] = {}
+        self._own: dict[str, Explainable] = {}
+        self._compared: dict[tuple[str, str], Compared] = {}
+        self._status: dict[str, Any] = {}
+
+    def own(self, tag: str) -> Explainable:
+        """A model relative to its own background."""
+        with self._lock:
+            found = self._own.get(tag)
+            if found is None:
+                found = self._own[tag] = self._prepare(tag)
+                self._status[tag] = _described(found.offer)
+                self._publish(self._status)
+            return found
+
+    def beside_production(self, tag: str, method: str) -> Compared:
+        """Production and a candidate, both relative to production's background."""
+        with self._lock:
+            key = (tag, method)
+            if key not in self._compared:
+                self._compared[key] = self._pair(tag, method)
+            return self._compared[key]
+
+    def _prepare(self, tag: str) -> Explainable:
+        loaded = self._load(tag)
+        subject = self._subject(loaded)
+        certificate = loaded.bundle.certificate()
+        found = offer(subject, METHODS, explainers.forbidden_by(certificate))
+        production = self._load(self._settings.production).bundle.spec
+        project = projection(production, loaded.bundle.spec)
+        log.info("%s can be explained by %s", tag, ", ".join(found.explainers))
+        return Explainable(found, explainers.narrator(loaded.bundle, subject), project)
+
+    def _pair(self, tag: str, method: str) -> Compared:
+        methods = [each for each in COMPARING if method in ("auto", each.name)]
+        if not methods:
+            names = ", ".join(each.name for each in COMPARING)
+            raise Unsuitable(f"two models are compared by {names}, not by {method!r}")
+        first, second = self._load(self._settings.production), self._load(tag)
+        forbidden = explainers.forbidden_by(first.bundle.certificate())
+        production = offer(self._subject(first), methods, forbidden)
+        candidate = self._subject(second)
+        found = pair(
+            production,
+            candidate,
+            projection(first.bundle.spec, second.bundle.spec),
+            methods,
+            forbidden=explainers.forbidden_by(second.bundle.certificate()),
+            max_evals=self._settings.explain.max_evals,
+        )
+        mine = explainers.narrator(first.bundle, production.subject)
+        certificate = explainers.certificate_digest(second.bundle.certificate())
+        its = second.bundle.spec if found.exact else replace(candidate.spec, schema=mine.spec.schema)
+        theirs = replace(mine, spec=its, players=found.candidate.players, certificate=certificate)
+        return Compared(found, mine, theirs)
+
+    def _load(self, tag: str) -> Loaded:
+        if tag not in self._loaded:
+            self._loaded[tag] = bundles.load(
+                tag, providers=self._environment.providers, threads=self._settings.server.threads
+            )
+        return self._loaded[tag]
+
+    def _subject(self, loaded: Loaded) -> Subject:
+        """The model under the watchdog: rows that a method makes up must not hang a thread for ever."""
+        seconds = self._settings.explain.longest_deadline_ms / 1000
+
+        def predict(rows: FeatureBatch) -> Scores:
+            return self._watchdog.predict(loaded.model, rows, time.monotonic() + seconds)
+
+        return replace(explainers.subject_of(loaded.bundle, loaded.model), predict=predict)
+
+
+class ExplainerBuilder:
+    """Builds the Explainer of one server."""
+
+    def __init__(self, settings: Settings, environment: Environment) -> None:
+        process.log_to_stderr()
+        self._settings = settings
+        self._environment = environment
+        if not priority.step_back():
+            log.warning(
+                "the kernel refuses a lower priority; the explainer competes for CPU like any process"
+            )
+
+    def build(self) -> ExplainerProcess:
+        """The Explainer, not yet listening."""
+        settings = self._settings
+        path = explainer_status_path(self._environment)
+        models = LoadedModels(settings, self._environment, lambda status: process.write_status(path, status))
+        shapes = _Shapes(models, settings.production)
+        journey = ExplainerPath(
+            models,
+            ReplyCache(settings.explain.cache_bytes),
+            write={"svg": shapes.svg, "png": shapes.png, "html": shapes.html},
+            write_comparison={"html": lambda response, _: compare_html(response)},
+        )
+        server = errands.ErrandServer(
+            explainer_socket_path(self._environment),
+            journey.work,
+            queue=settings.explain.queue,
+            threads=settings.explain.threads,
+        )
+        return ExplainerProcess(server, lambda: self._prepare(models))
+
+    def _prepare(self, models: LoadedModels) -> None:
+        for tag in (self._settings.production, *self._settings.candidates):
+            try:
+                models.own(tag)
+            except (UnderstudyError, Unsuitable) as error:
+                log.warning("%s cannot be explained: %s", tag, error)
+            except Exception:  # the others can be explained all the same
+                log.exception("%s cannot be explained", tag)
+        process.settle_memory()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """Pictures and pages, with the image that an image model saw."""
+
+    models: LoadedModels
+    production: str
+
+    def svg(self, response: dict[str, Any], rows: FeatureBatch) -> bytes:
+        return picture_svg(response["explanations"][0], response["model"], self._image(rows[0]))
+
+    def png(self, response: dict[str, Any], rows: FeatureBatch) -> bytes:
+        return picture_png(response["explanations"][0], response["model"], self._image(rows[0]))
+
+    def html(self, response: dict[str, Any], rows: FeatureBatch) -> bytes:
+        return page_html(response, [self._image(row) for row in rows])
+
+    def _image(self, row: FeatureBatch) -> dict[str, Any] | None:
+        schema = self.models.own(self.production).narrator.spec.schema
+        if schema.layout != "image":
+            return None
+        return {"shape": list(schema.shape), "pixels": row.tolist()}
+
+
+def _described(found: Offer) -> dict[str, Any]:
+    """What ``/models`` says of a model's explanations."""
+    return {"methods": sorted(found.explainers), "refused": dict(sorted(found.refused.items()))}
