@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ def write_explanations(draft: Path, bundle: Bundle, model: OnnxModel) -> dict[st
 
 def _preferred(offered: Offer, certificate: Mapping[str, Any]) -> str | None:
     """The method that answers ``auto``, where one passed."""
+    passed = {name for name, record in certificate["methods"].items() if record["offered"]}
+    kept = {name: explain for name, explain in offered.explainers.items() if name in passed}
     try:
-        method = offered.chosen(Ask())
+        return replace(offered, explainers=kept).chosen(Ask())
     except Unsuitable:
         return None
-    return method if certificate["methods"][method]["offered"] else None
 
 
 def _activation(subject: Subject) -> dict[str, Any] | None:

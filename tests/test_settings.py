@@ -214,6 +214,7 @@ def test_every_key_has_a_variable(path: Path) -> None:
         "explain_rate": "0.5",
         "buffer_bytes": "65536",
         "process": "false",
+        "shap": "false",
         "max_evals": "20",
         "most_evals": "30",
         "queue_bytes": "65536",

@@ -21,7 +21,14 @@ from service.domain.explainers.anchor import ANCHOR
 from service.domain.explainers.counterfactual import COUNTERFACTUAL
 from service.domain.explainers.document import Narrator
 from service.domain.explainers.exhaustive import EXHAUSTIVE
-from service.domain.explainers.game import Gradient, Method, Structure, Subject, Unsuitable
+from service.domain.explainers.game import (
+    Gradient,
+    Method,
+    Structure,
+    Subject,
+    Unsuitable,
+    natural_output,
+)
 from service.domain.explainers.grad_cam import GRAD_CAM
 from service.domain.explainers.image_players import players_of
 from service.domain.explainers.integrated_gradients import INTEGRATED_GRADIENTS
@@ -52,6 +59,8 @@ METHODS: tuple[Method, ...] = (
     COUNTERFACTUAL,
     ANCHOR,
 )
+NEED_SHAP = (TREE_SHAP, KERNEL)
+"""What loads shap when it is used."""
 QUICK = tuple(method for method in METHODS if method.quick)
 """What an edge may do in a request's own time."""
 
@@ -79,6 +88,7 @@ def subject_of(bundle: Bundle, model: OnnxModel, gradient: Path | None = None) -
         structure=structure,
         why_no_structure=why,
         gradient=_gradient(bundle, model, gradient or bundle.gradient_path),
+        output=natural_output(spec, model.predict(background)),
         mutability=tuple(entry.change for entry in bundle.manifest.features),
     )
 

@@ -105,6 +105,14 @@ class ExplainCodec:
             raise does_not_fit([{"loc": ["explain"], "msg": "expected true or an object of options"}])
         if not self._candidates:
             return question._replace(wish=wish)
+        asked = {"output": wish.ask.output, "label": wish.ask.label, "neighbours": wish.neighbours or None}
+        errors = [
+            {"loc": ["explain", name], "msg": "not offered for comparisons"}
+            for name, value in asked.items()
+            if value is not None
+        ]
+        if errors:
+            raise does_not_fit(errors)
         if form in ("svg", "png"):
             message = "a comparison is written as application/json or text/html"
             raise does_not_fit([{"loc": ["accept"], "msg": message}])

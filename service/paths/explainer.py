@@ -111,7 +111,7 @@ class ExplainerPath:
         start = time.monotonic()
         try:
             against = errand.wish.against
-            reply = self._explain(errand) if against is None else self._compare(errand, against)
+            reply, found = self._explain(errand) if against is None else self._compare(errand, against)
         except Unsuitable as error:
             return Reply("unsuitable", [], reason=str(error))
         except DeadlineError as error:
@@ -123,17 +123,18 @@ class ExplainerPath:
             log.exception("%s by %s", errand.model, errand.wish.ask.method)
             return Reply("failed", [], reason=repr(error))
         reply = reply._replace(seconds=time.monotonic() - start)
-        self._cache.put(key, reply)
+        if not any(explanation.degraded for explanation in found):  # with more time it may be better
+            self._cache.put(key, reply)
         return reply
 
-    def _explain(self, errand: Errand) -> Reply:
+    def _explain(self, errand: Errand) -> tuple[Reply, list[Explanation]]:
         model = self._models.own(errand.model)
         rows, start = model.project(errand.rows), time.monotonic()
         found = _explanations(model.offer, rows, errand)
         documents = _told(model.narrator, rows, found, errand, start)
         method = found[0].method
         if errand.wish.form == "json":
-            return Reply("done", [orjson.dumps(document) for document in documents], method=method)
+            return Reply("done", [orjson.dumps(each) for each in documents], method=method), found
         scores = model.offer.subject.predict(rows)
         for document, row in zip(documents, scores, strict=True):
             document["prediction"] = _prediction(model.narrator.spec, row)
@@ -143,9 +144,9 @@ class ExplainerPath:
             "explanations": documents,
         }
         page = self._write[errand.wish.form](response, rows)
-        return Reply("done", [page], CONTENT_TYPES[errand.wish.form], method)
+        return Reply("done", [page], CONTENT_TYPES[errand.wish.form], method), found
 
-    def _compare(self, errand: Errand, against: str) -> Reply:
+    def _compare(self, errand: Errand, against: str) -> tuple[Reply, list[Explanation]]:
         ask = errand.wish.ask
         found = self._models.beside_production(against, ask.method)
         pair = replace(found.pair, ask=replace(found.pair.ask, max_evals=ask.max_evals, seed=ask.seed))
@@ -165,7 +166,7 @@ class ExplainerPath:
         response["comparisons"] = _comparisons(pair, before, after)
         form = errand.wish.form
         page = orjson.dumps(response) if form == "json" else self._write_comparison[form](response, rows)
-        return Reply("done", [page], CONTENT_TYPES[form], pair.method)
+        return Reply("done", [page], CONTENT_TYPES[form], pair.method), before + after
 
 
 def _explanations(offer: Offer, rows: FeatureBatch, errand: Errand) -> list[Explanation]:

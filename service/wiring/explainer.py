@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 import time
@@ -12,10 +13,10 @@ from typing import Any
 from service.adapters import bundles, errands, explainers, priority, process
 from service.adapters.bundles import Loaded
 from service.adapters.cache import ReplyCache
-from service.adapters.explainers import METHODS
+from service.adapters.explainers import METHODS, NEED_SHAP
 from service.adapters.onnx import Watchdog
 from service.adapters.png import picture_png
-from service.domain.explainers.game import Subject, Unsuitable
+from service.domain.explainers.game import Method, Subject, Unsuitable
 from service.domain.explainers.linear_exact import LINEAR_EXACT
 from service.domain.explainers.offer import Offer, offer
 from service.domain.explainers.pair import pair
@@ -88,11 +89,16 @@ class LoadedModels:
         loaded = self._load(tag)
         subject = self._subject(loaded)
         certificate = loaded.bundle.certificate()
-        found = offer(subject, METHODS, explainers.forbidden_by(certificate))
+        found = offer(subject, self._methods(), explainers.forbidden_by(certificate))
         production = self._load(self._settings.production).bundle.spec
         project = projection(production, loaded.bundle.spec)
         log.info("%s can be explained by %s", tag, ", ".join(found.explainers))
         return Explainable(found, explainers.narrator(loaded.bundle, subject), project)
+
+    def _methods(self) -> tuple[Method, ...]:
+        if self._settings.explain.shap:
+            return METHODS
+        return tuple(method for method in METHODS if method not in NEED_SHAP)
 
     def _pair(self, tag: str, method: str) -> Compared:
         methods = [each for each in COMPARING if method in ("auto", each.name)]
@@ -174,6 +180,8 @@ class ExplainerBuilder:
                 log.warning("%s cannot be explained: %s", tag, error)
             except Exception:  # the others can be explained all the same
                 log.exception("%s cannot be explained", tag)
+        if self._settings.explain.shap:
+            importlib.import_module("shap")  # seconds that the first to ask for it should not wait
         process.settle_memory()
 
 

@@ -105,7 +105,7 @@ class Folding:
         if ground.trees.aggregate == "average":
             values = values / len(ground.trees.roots)
         counting = live(ground.trees, values)
-        _check(size_of(ground.trees, counting, np.array(ground.owner)))
+        _check(size_of(ground.trees, counting, np.array(ground.owner, dtype=np.intp)))
         parts = parts_of(ground.trees, counting, ground.tests, ground.owner)
         groups = [part for part in chosen(parts, budget) if part.players]
         size = sum(part.bytes for part in groups)

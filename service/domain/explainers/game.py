@@ -27,6 +27,10 @@ Values: TypeAlias = NDArray[np.float64]
 """One number for each player, [players]."""
 
 
+CERTAIN_SHARE = 0.01
+"""See ``natural_output``."""
+
+
 class Unsuitable(Exception):
     """A method cannot explain this model, or not in the way that was asked for; says why in a sentence."""
 
@@ -147,9 +151,12 @@ class Subject:
     mutability: tuple[Mutability, ...] = ()
     """Of each canonical column; empty where all are free."""
 
+    output: OutputKind | None = None
+    """What is explained where nobody asks for anything else; see ``natural_output``."""
+
     def own_output(self) -> OutputKind:
-        """What is explained where nobody asks for anything else by sampling methods."""
-        return "margin" if self.spec.classes else "value"
+        """What methods that read no graph explain where nobody asks for anything else."""
+        return self.output or ("margin" if self.spec.classes else "value")
 
 
 class Explainer(Protocol):
@@ -228,6 +235,17 @@ def explained(scores: Scores, output: OutputKind, column: int) -> Values:
     others = exact[:, 1 - column] if exact.shape[1] == 2 else exact.sum(axis=1) - exact[:, column]
     odds: Values = np.log(np.maximum(exact[:, column], smallest)) - np.log(np.maximum(others, smallest))
     return odds
+
+
+def natural_output(spec: ModelSpec, scores: Scores) -> OutputKind:
+    """What is best explained of a model that answers ``scores`` [rows, outputs] for its background.
+
+    Log-odds, unless more than ``CERTAIN_SHARE`` of the answers are certain: a probability of 0 or 1 has none.
+    """
+    if not spec.classes:
+        return "value"
+    certain = ((scores <= 0) | (scores >= 1)).any(axis=1).mean()
+    return "probability" if certain > CERTAIN_SHARE else "margin"
 
 
 def label_of(spec: ModelSpec, ask: Ask, answered: int) -> int | None:

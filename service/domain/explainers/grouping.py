@@ -1,8 +1,9 @@
 """Which leaves share a table: whole trees where their joint cells are few, parts of trees elsewhere.
 
-A row's cell in a part of a tree is given by one class per column: outside what leads to the part, or inside and
-one of the ways in which the part's own conditions turn out. A part has as many cells as classes can be combined.
-Fewer, larger parts are faster to add up and take more memory, so parts are merged upwards, cheapest first.
+A row's cell in a part of a tree is given by one class per column: outside what leads to the part, or inside
+and one of the ways in which the part's own conditions turn out. A part has as many cells as classes can be
+combined. Fewer, larger parts are faster to add up and take more memory, so parts are merged upwards, cheapest
+first.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from service.domain.trees import TreeEnsemble
 
 ENTRY_BYTES = 4
 """Of one contribution in a table, float32."""
-MERGE_BYTES = 1 << 15
+MERGE_BYTES = 1 << 16
 """What one merge may cost: a table too large for the processor's cache is slower than two small ones."""
 
 
@@ -189,7 +190,8 @@ def chosen(parts: Sequence[Part], budget: int) -> list[Part]:
 
 
 def _joined(root: int, path: Path, one: int, other: int, found: list[Part], tests: Tests) -> Part:
-    inside = found[one].inside | found[other].inside | {tests.of_node[root]}
+    between = (*found[one].path[len(path) :], *found[other].path[len(path) :])
+    inside = found[one].inside | found[other].inside | {tests.of_node[node] for node, _ in between}
     players = found[one].players | found[other].players
     return Part(root, path, inside, players, _bytes(path, inside, players, tests), (one, other))
 

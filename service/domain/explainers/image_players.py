@@ -116,7 +116,7 @@ def _connected(segments: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _grown(segments: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Pixels numbered -1 take a neighbour's number, those at a segment's edge first; at least one is numbered."""
+    """Pixels numbered -1 take a neighbour's number, from the edges inwards; at least one has a number."""
     while (segments < 0).any():
         border = np.pad(segments, 1, constant_values=-1)
         sides = border[:-2, 1:-1], border[2:, 1:-1], border[1:-1, :-2], border[1:-1, 2:]

@@ -150,26 +150,57 @@ def test_trees_that_are_leaves_explain_nothing() -> None:
     assert not fold_of(trees, rows_of(np.random.default_rng(0), 5)).contributions(np.ones((2, 5))).any()
 
 
-def test_more_players_on_a_path_than_a_table_can_hold_are_refused() -> None:
-    columns = 13
-    chain = TreeEnsemble(
-        columns=np.arange(columns),
-        thresholds=np.zeros(columns, np.float32),
-        modes=np.zeros(columns, np.uint8),
-        if_true=np.append(np.arange(1, columns), ~0),
-        if_false=~np.arange(1, columns + 1),
-        nan_is_true=np.zeros(columns, bool),
+def chain(columns: NDArray[np.intp]) -> TreeEnsemble:
+    """One path that tests these columns, with a leaf to the side of every node."""
+    depth = len(columns)
+    return TreeEnsemble(
+        columns=columns,
+        thresholds=np.linspace(1, -1, depth, dtype=np.float32),
+        modes=np.zeros(depth, np.uint8),
+        if_true=np.append(np.arange(1, depth), ~0),
+        if_false=~np.arange(1, depth + 1),
+        nan_is_true=np.zeros(depth, bool),
         roots=np.array([0]),
-        leaf_values=np.ones((columns + 1, 1)),
+        leaf_values=np.linspace(1, 3, depth + 1)[:, None],
         base=np.zeros(1),
     )
+
+
+def test_more_players_on_a_path_than_a_table_can_hold_are_refused() -> None:
+    trees, background = chain(np.arange(13)), np.zeros((3, 13))
     with pytest.raises(Unsuitable, match="13 players on one path of a tree, more than 12"):
-        fold_of(chain, np.zeros((3, columns)), range(columns))
-    together = (0, 0, *range(1, columns - 1))
-    assert fold_of(chain, np.zeros((3, columns)), together).contributions(np.ones((1, columns))).shape == (
-        1,
-        12,
+        fold_of(trees, background, range(13))
+    twelve = fold_of(trees, background, (0, 0, *range(1, 12)))
+    row = np.full((1, 13), 0.5)
+    gained = trees.margins(row).item() - trees.margins(background).mean()
+    assert twelve.contributions(row).sum() == pytest.approx(gained, abs=1e-6)
+
+
+def test_twelve_players_on_a_path_are_exact() -> None:
+    rng = np.random.default_rng(19)
+    trees = chain(np.arange(12))
+    background, row = rng.normal(size=(5, 12)).astype(np.float32), np.full((1, 12), -0.9, np.float32)
+    found = fold_of(trees, background, range(12)).contributions(row)
+    np.testing.assert_allclose(found, enumerated(trees, row, background, range(12)), **EXACT)
+
+
+def test_a_column_tested_again_and_again_on_one_path_is_exact_and_takes_little_memory() -> None:
+    rng = np.random.default_rng(20)
+    trees = chain(np.arange(60) % 3)
+    background, rows = (
+        rng.uniform(-1, 1, (20, 3)).astype(np.float32),
+        rng.uniform(-1, 1, (5, 3)).astype(np.float32),
     )
+    fold = fold_of(trees, background, range(3))
+    np.testing.assert_allclose(
+        fold.contributions(rows), enumerated(trees, rows, background, range(3)), **EXACT
+    )
+    assert fold.nbytes < 1 << 20
+
+
+def test_paths_so_long_that_folding_would_not_end_are_refused_at_once() -> None:
+    with pytest.raises(Unsuitable, match=r"under .* conditions, more than"):
+        fold_of(chain(np.arange(16_384) % 5), np.zeros((3, 5)))
 
 
 def test_tables_beyond_the_budget_are_refused() -> None:

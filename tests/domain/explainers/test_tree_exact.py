@@ -230,7 +230,7 @@ def test_explanations_of_every_demo_model_of_trees_add_up_to_what_it_serves(
 def test_explanations_of_the_demo_regression_are_its_shapley_values(
     explained_bundle: Callable[[str], tuple[Bundle, Subject, TreeExplainer]],
 ) -> None:
-    bundle, subject, explainer = explained_bundle("diabetes:gbr-1")
+    bundle, subject, _ = explained_bundle("diabetes:gbr-1")
     row, background = bundle.calibration()[0][:1], subject.background[:20]
     assert subject.structure is not None
     expected = enumerated(subject.structure.head, row, background, range(10))

@@ -21,7 +21,7 @@ def tree_subject(
     owner: Sequence[int] = (),
     **changes: Any,
 ) -> Subject:
-    """``trees`` over the columns of ``background``; ``owner`` gives each column's player, its own if empty."""
+    """``trees`` over the columns of ``background``; ``owner`` is each column's player, itself if empty."""
     width = background.shape[1]
     owners = np.array(owner or range(width))
     players = Players(
