@@ -1,7 +1,7 @@
 """``python -m load_tests.explanations``: what an explanation costs, beside the package everybody uses.
 
-``tree-exact`` against shap's TreeExplainer (C code, interventional) on the same trees, read from the same ONNX
-file, with the same background. Repetitions alternate between the two, so that drift of the machine cancels.
+``tree-exact`` against shap's TreeExplainer (C code, interventional) on the same trees, read from the same
+ONNX file, with the same background. Repetitions alternate between the two, so drift of the machine cancels.
 Takes about 2 minutes, with ``--quick`` half a minute.
 """
 

@@ -99,8 +99,7 @@ class ExplainSettings(_Section):
     process: bool = True
     """Whether the Explainer process runs, without which only exact methods answer, and only as JSON."""
     shap: bool = True
-    """Whether the Explainer loads shap (a few seconds, 200 MB) for the method ``kernel`` and for trees too large
-    to fold."""
+    """Whether the Explainer loads shap (seconds, 200 MB), for ``kernel`` and for trees too large to fold."""
     max_evals: int = Field(default=4_000, ge=10)
     """Model rows evaluated for one explained row where the caller does not say."""
     most_evals: int = Field(default=200_000, ge=10)

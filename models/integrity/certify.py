@@ -37,6 +37,7 @@ CHECKS: tuple[Callable[[Trial], Check], ...] = (
 CLAIMS: Mapping[str, Claim] = {
     "lime": "contribution",
     "occlusion": "contribution",
+    "occlusion-superpixels": "contribution",
     "integrated-gradients": "contribution",
     "saliency": "sensitivity",
     "smoothgrad": "sensitivity",

@@ -34,7 +34,7 @@ from service.domain.explainers.image_players import players_of
 from service.domain.explainers.integrated_gradients import INTEGRATED_GRADIENTS
 from service.domain.explainers.lime import LIME
 from service.domain.explainers.linear_exact import LINEAR_EXACT
-from service.domain.explainers.occlusion import OCCLUSION
+from service.domain.explainers.occlusion import OCCLUSION, OCCLUSION_SUPERPIXELS
 from service.domain.explainers.offer import Offer, offer
 from service.domain.explainers.permutation import PERMUTATION
 from service.domain.explainers.saliency import SALIENCY
@@ -52,6 +52,7 @@ METHODS: tuple[Method, ...] = (
     KERNEL,
     LIME,
     OCCLUSION,
+    OCCLUSION_SUPERPIXELS,
     SALIENCY,
     SMOOTHGRAD,
     INTEGRATED_GRADIENTS,

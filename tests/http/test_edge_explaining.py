@@ -1,4 +1,4 @@
-"""The edge explains what it answers: at once where it can, and as traffic only where a prediction was asked."""
+"""The edge explains what it answers, at once where it can; only a prediction with its reasons is traffic."""
 
 from __future__ import annotations
 

@@ -12,12 +12,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from service.domain.explainers.bins import Bins, Located
 
 DENSE_BYTES = 1 << 24
-_CHUNK = 1 << 20  # numbers in flight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +82,8 @@ class Sparse:
     """The steps alone; each row adds up those that it has passed."""
 
     def __init__(self, bins: Bins, steps: Steps) -> None:
+        from scipy import sparse  # 30 MB that few models need
+
         shape = (len(steps.base), len(bins))
         self._matrix = sparse.csr_array((steps.rises, (steps.groups, steps.bins)), shape=shape)
         self._base, self._first = steps.base, bins.first

@@ -58,6 +58,8 @@ def ready(subject: Subject) -> Ready:
     trees = _one_margin(structure.head) if spec.task == "binary" else structure.head
     if trees.post in ("probit", "softmax_zero"):
         raise Unsuitable(f"the trees' post-transform {trees.post} leaves no margin to explain")
+    if not len(subject.background):
+        raise Unsuitable("there are no background rows to compare with")
     background = structure.encode(subject.background)
     margins = trees.margins(background)
     scores, served = trees.scores(margins), subject.predict(subject.background).astype(np.float64)

@@ -184,6 +184,11 @@ def test_trees_that_answer_otherwise_than_the_model_are_declined() -> None:
         build(replace(subject, predict=lambda rows: np.tile(subject.predict(rows), 2)))
 
 
+def test_a_model_without_background_is_declined() -> None:
+    with pytest.raises(Unsuitable, match="no background rows"):
+        build(replace(small(), background=np.empty((0, 5), np.float32)))
+
+
 def test_a_transform_that_leaves_no_margin_is_declined() -> None:
     with pytest.raises(Unsuitable, match="softmax_zero leaves no margin"):
         build(small("multiclass", "softmax_zero", outputs=3))
