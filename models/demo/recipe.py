@@ -31,8 +31,12 @@ Recipe = Callable[[], Trained]
 
 
 def serialised(proto: Any, name: str) -> bytes:
-    """An ONNX model's bytes under a fixed graph name: converters invent a random one."""
+    """An ONNX model's bytes under a fixed name and in a fixed order: converters take both at random."""
     proto.graph.name = name
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    del proto.opset_import[:]
+    for domain in sorted(versions):
+        proto.opset_import.add(domain=domain, version=versions[domain])
     return bytes(proto.SerializeToString(deterministic=True))
 
 

@@ -160,7 +160,8 @@ def test_opset_5_trees_of_one_leaf_read_as_they_are_served() -> None:
     assert agree(node_of_opset_5(lone), np.zeros((2, 5), np.float32)).roots.tolist() == [~0, ~2]
 
 
-def test_a_chain_of_equalities_with_one_true_child_is_read_as_one_membership_test() -> None:
+@pytest.mark.parametrize("tracks", [[0, 0, 0], [1, 1, 1]])
+def test_a_chain_of_equalities_with_one_true_child_is_read_as_one_membership_test(tracks: list[int]) -> None:
     node = helper.make_node(
         "TreeEnsembleRegressor",
         ["x"],
@@ -174,6 +175,7 @@ def test_a_chain_of_equalities_with_one_true_child_is_read_as_one_membership_tes
         nodes_values=[1.0, 4.0, 2.0, 0.5, 0.0, 0.0],
         nodes_truenodeids=[3, 3, 3, 4, 0, 0],
         nodes_falsenodeids=[1, 2, 5, 5, 0, 0],
+        nodes_missing_value_tracks_true=[*tracks, 0, 0, 0],
         target_treeids=[0, 0],
         target_nodeids=[4, 5],
         target_ids=[0, 0],
@@ -190,6 +192,7 @@ def test_a_chain_of_equalities_with_one_true_child_is_read_as_one_membership_tes
         "nodes_values": 0.0,
         "nodes_truenodeids": 0,
         "nodes_falsenodeids": 0,
+        "nodes_missing_value_tracks_true": 0,
         "target_treeids": 0,
         "target_nodeids": 6,
         "target_ids": 0,
@@ -203,6 +206,9 @@ def test_a_chain_of_equalities_with_one_true_child_is_read_as_one_membership_tes
     trees = agree(whole, rows)
     assert trees.modes.tolist() == [Mode.MEMBER, Mode.LEQ]
     assert sorted(trees.members[0].tolist()) == [1, 2, 4]
+    values["nodes_missing_value_tracks_true"][1] = 1 - tracks[1]
+    with pytest.raises(Unsuitable, match="sends missing values both ways"):
+        read_trees(helper.make_node(node.op_type, ["x"], ["y"], domain=node.domain, **values))
 
 
 @pytest.mark.parametrize(

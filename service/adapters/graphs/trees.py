@@ -34,6 +34,9 @@ _Ids = NDArray[np.intp]
 def read_trees(node: onnx.NodeProto) -> TreeEnsemble:
     """The trees of a tree node.
 
+    One known difference: against a set with a member outside 0 to 30, ONNX Runtime cuts fractions off
+    (33.5 is in {33}); here 33.5 is no member. Categories are whole numbers, so it shows only for others.
+
     Raises:
         Unsuitable: the node is none of ``OPERATORS``, contradicts itself, or answers something that is
             neither a probability of each class nor a value.

@@ -20,7 +20,7 @@ def merged(trees: TreeEnsemble) -> TreeEnsemble:
     Converters write a set of categories in this way, and only so may a child have several parents.
 
     Raises:
-        Unsuitable: two chains run into each other.
+        Unsuitable: two chains run into each other, or ONNX Runtime's reading of one is not the plain one.
     """
     follows = np.full(len(trees.columns), -1)
     first = np.flatnonzero((trees.modes == Mode.EQ) & (trees.if_false >= 0))
@@ -32,14 +32,15 @@ def merged(trees: TreeEnsemble) -> TreeEnsemble:
         return trees
     if len(np.unique(second[alike])) < alike.sum():
         raise Unsuitable(_NO_TREES)
-    modes, if_false, nan_is_true = trees.modes.copy(), trees.if_false.copy(), trees.nan_is_true.copy()
+    modes, if_false = trees.modes.copy(), trees.if_false.copy()
     members = {}
     for head in np.setdiff1d(first[alike], follows).tolist():
         chain = [head]
         while follows[chain[-1]] >= 0:
             chain.append(int(follows[chain[-1]]))
         modes[head], if_false[head] = Mode.MEMBER, trees.if_false[chain[-1]]
-        nan_is_true[head] = trees.nan_is_true[chain].any()
+        if len(np.unique(trees.nan_is_true[chain])) > 1:
+            raise Unsuitable("one set of categories sends missing values both ways")
         members[head] = trees.thresholds[chain]
     kept = np.setdiff1d(np.arange(len(follows)), follows)
     number = np.full(len(follows), -1)
@@ -55,7 +56,7 @@ def merged(trees: TreeEnsemble) -> TreeEnsemble:
         modes=modes[kept],
         if_true=renumbered(trees.if_true)[kept],
         if_false=renumbered(if_false)[kept],
-        nan_is_true=nan_is_true[kept],
+        nan_is_true=trees.nan_is_true[kept],
         roots=renumbered(trees.roots),
         members={int(number[head]): values for head, values in members.items()},
     )
