@@ -74,6 +74,7 @@ def _model() -> Json:
             "categories": array(TEXT),
             "missing": {"type": "string", "enum": ["allow", "refuse"]},
             "range": {"type": ["array", "null"], "items": NUMBER},
+            "change": {"type": "string", "enum": ["free", "fixed", "increase", "decrease"]},
         }
     )
     model = closed(
@@ -91,6 +92,13 @@ def _model() -> Json:
             "parity": closed({"passed": {"type": "boolean"}, "rows": COUNT, "summary": TEXT}),
             "digest": {"type": "string", "description": "SHA-256 over all parts of the bundle."},
             "training": FREE,
+            "explanations": {
+                "oneOf": [
+                    closed({"methods": array(TEXT), "refused": FREE}),
+                    {"type": "null"},
+                ],
+                "description": "Methods that explain it, and why not the others; null while they are prepared.",
+            },
         }
     )
     return {**model, "required": ["name", "version", "state", "reason"]}

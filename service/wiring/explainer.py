@@ -176,6 +176,8 @@ class ExplainerBuilder:
         for tag in (self._settings.production, *self._settings.candidates):
             try:
                 models.own(tag)
+                if tag != self._settings.production:
+                    models.beside_production(tag, "auto")
             except (UnderstudyError, Unsuitable) as error:
                 log.warning("%s cannot be explained: %s", tag, error)
             except Exception:  # the others can be explained all the same

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from load_tests.server import Server
+from tests.http.conform import faults
 from tests.integration.conftest import await_shadow, eventually
 
 pytestmark = pytest.mark.process
@@ -132,6 +133,22 @@ def test_production_and_a_candidate_are_compared_by_their_reasons(
             assert 0 < row["distance"] < 1
             changes = [abs(each["production"] - each["candidate"]) for each in row["moved"]]
             assert changes == sorted(changes, reverse=True)
+
+
+def test_live_answers_are_as_documented(client: httpx.Client, instances: list[dict[str, Any]]) -> None:
+    document = client.get("/docs.json").json()
+    body = {"instances": instances[:2], "explain": {"neighbours": 1, "top": 2, "deadline_ms": 20_000}}
+    compared = {"instances": instances[:2], "explain": {"deadline_ms": 20_000}}
+    found = {
+        "Models": client.get("/models"),
+        "ShadowReport": client.get("/shadow/report"),
+        "PredictResponse": client.post("/predict", json=body),
+        "ExplainResponse": client.post("/explain", json=body),
+        "CompareResponse": client.post("/explain/compare", json=compared),
+    }
+    for name, answer in found.items():
+        schema = {"$ref": f"#/components/schemas/{name}"}
+        assert list(faults(document, schema, answer.json())) == [], name
 
 
 def test_kserve_explains_too_and_says_who_answered_in_headers(
