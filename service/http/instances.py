@@ -66,6 +66,8 @@ class InstanceReader:
             for feature in schema.features
         }
         self._one = struct.Struct(self._format(1))
+        self.plain = schema.layout == "tensor" and all(each.type == "float" for each in schema.features)
+        """Whether every value is a number that may have a fraction; see ``plain_rows``."""
         self._patient = False
         self.type: Any = self._nested() if schema.layout == "image" else self._row()
         """What a msgspec decoder reads one instance as."""
@@ -94,6 +96,22 @@ class InstanceReader:
             tuples = [row if type(row) is tuple else astuple(row) for row in instances]
             return np.array(tuples, dtype=self._dtype)
         return np.ndarray((count, self._width), self._dtype, packed)  # half the time of frombuffer
+
+    def plain_rows(self, instances: Any) -> FeatureBatch | None:
+        """Canonical rows of arrays of numbers, or None for whatever else ``instances`` is.
+
+        For ``plain`` schemas and JSON values among which is no boolean, which would pass for a number.
+        """
+        if type(instances) is not list or not 0 < len(instances) <= self._max_rows:
+            return None
+        if {type(row) for row in instances} != {list} or {len(row) for row in instances} != {self._width}:
+            return None
+        try:
+            packed = struct.pack(self._format(len(instances)), *chain.from_iterable(instances))
+        except (struct.error, OverflowError):  # no number, or a whole one too large for any float
+            return None
+        rows: FeatureBatch = np.ndarray((len(instances), self._width), self._dtype, packed)
+        return rows if np.isfinite(rows).all() else None
 
     def diagnose(self, body: bytes, fields: frozenset[str]) -> dict[str, Any]:
         """Reads a body that the fast decoder refused.

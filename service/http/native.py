@@ -16,6 +16,9 @@ from service.http.wishes import WishReader
 from service.paths.predict import Answer, Question
 
 FIELDS = frozenset({"instances", "explain", "uncertainty", "request_id", "routing_key"})
+PLAIN_FIELDS = frozenset({"instances", "request_id", "routing_key"})
+BULK = 4096
+"""Bytes of a body from which on many numbers are worth a decoder of their own."""
 JSON = b"application/json"
 NO_UNCERTAINTY = "this version of the service states no uncertainty yet; send false or leave it out"
 
@@ -42,6 +45,10 @@ class NativeCodec:
 
     def decode(self, body: bytes, head: Head) -> Question:
         """The validated question; raises ``Problem``."""
+        if len(body) > BULK and self._reader.plain:
+            question = self._decode_numbers(body, head)
+            if question is not None:
+                return question
         try:
             request: Any = self._decode(body)
         except UNREADABLE:
@@ -55,6 +62,27 @@ class NativeCodec:
         """The response; ``question`` is not needed."""
         frame = self._frames(answer.model.spec)[answer.arm]
         return Encoded(frame % (orjson.dumps(answer.request_id), encode_predictions(answer)), JSON)
+
+    def _decode_numbers(self, body: bytes, head: Head) -> Question | None:
+        """The question of a body that holds nothing but arrays of numbers and ids, or None.
+
+        A parser that knows no schema is faster at many numbers, and packing them shows their types, but for
+        true and false.
+        """
+        start, end = body.find(b"["), body.rfind(b"]")
+        if any(body.find(letter, start, end) >= 0 for letter in (b"t", b"f", b"n")):
+            return None
+        try:
+            document = orjson.loads(body)
+        except ValueError:
+            return None
+        if type(document) is not dict or not document.keys() <= PLAIN_FIELDS:
+            return None
+        rows = self._reader.plain_rows(document.get("instances"))
+        ids = document.get("request_id"), document.get("routing_key")
+        if rows is None or not isinstance(ids[0], str | None) or not isinstance(ids[1], str | None):
+            return None
+        return ask(head, rows, *ids)
 
     def _decode_patiently(self, body: bytes, head: Head) -> Question:
         document = self._reader.diagnose(body, FIELDS)

@@ -97,7 +97,7 @@ def _model() -> Json:
                     closed({"methods": array(TEXT), "refused": FREE}),
                     {"type": "null"},
                 ],
-                "description": "Methods that explain it, and why not the others; null while they are prepared.",
+                "description": "What explains it, and why not the others; null while it is prepared.",
             },
         }
     )

@@ -16,6 +16,7 @@ from service.paths.predict import Answer
 from tests.http.fakes import (
     CREDIT,
     HOUSES,
+    MAX_ROWS,
     NUMERIC,
     PIPELINE,
     answer,
@@ -189,3 +190,77 @@ def test_templates_of_models_long_gone_are_dropped() -> None:
     assert templates(specs[-1]) == specs[-1].version
     assert len(made) == len(specs)
     assert len(templates._made) <= KEPT_MODELS
+
+
+PLAIN = ModelSpec(
+    "plain",
+    "1",
+    "binary",
+    Schema(tuple(Feature(f"x{n}", "float", missing=n == 0) for n in range(6)), "tensor"),
+    ("a", "b"),
+)
+
+
+def bulk(rows: int = 200, seed: int = 0) -> list[list[float]]:
+    numbers = np.random.default_rng(seed).normal(scale=1e3, size=(rows, 6))
+    return [[round(value, 6) for value in row] for row in numbers.tolist()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows,
+        lambda rows: rows[:50],
+        lambda rows: [[int(value) for value in row] for row in rows],
+        lambda rows: [[None, *row[1:]] for row in rows],
+        lambda rows: [dict(zip(PLAIN.schema.names(), row, strict=True)) for row in rows],
+        lambda rows: [*rows[:-1], dict(zip(PLAIN.schema.names(), rows[-1], strict=True))],
+        lambda rows: [[2**60, -0.0, 1e-45, 3.4e38, 1e-300, 7], *rows],
+    ],
+    ids=["numbers", "half", "whole", "missing", "objects", "mixed", "odd"],
+)
+def test_many_numbers_are_read_as_few_are(change: Any) -> None:
+    codec, rows = codec_of(PLAIN), change(bulk())[:MAX_ROWS]
+    together = codec.decode(
+        json.dumps({"instances": rows, "request_id": "1"}).encode() + b" " * 5_000, head()
+    )
+    alone = [codec.decode(json.dumps({"instances": [row]}).encode(), head()).rows for row in rows]
+    np.testing.assert_array_equal(together.rows, np.concatenate(alone))
+    assert together.request_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([1, 2, 3, 4, 5, True], "expected a number, found a boolean"),
+        ([1, 2, 3, 4, 5, "6"], "expected a number, found a string"),
+        ([1, 2, 3, 4, 5, None], "may not be missing"),
+        ([1, 2, 3, 4, 5, 1e39], "infinite, or too large"),
+        ([1, 2, 3, 4, 5, [6]], "expected a number, found an array"),
+        ([1, 2, 3, 4, 5], "expected 6 values in schema order, found 5"),
+        ("123456", "expected an object or an array, found a string"),
+        (7, "expected an object or an array, found a number"),
+    ],
+)
+def test_a_bad_row_among_many_numbers_is_named(row: Any, message: str) -> None:
+    rows = [*bulk(30), row, [1.0] * (7 if isinstance(row, list) and len(row) == 5 else 6)]
+    found = refusal(codec_of(PLAIN), json.dumps({"instances": rows}).encode() + b" " * 5_000)
+    assert found.status == 422
+    assert found.errors[0]["loc"][:2] == ["instances", 30]
+    assert found.errors[0]["msg"].startswith(message)
+
+
+@pytest.mark.parametrize("written", [b'{"instances":[ [%b]]}', b'{"instances":[[%b] ] ,"request_id":"[[]]"}'])
+def test_a_boolean_among_many_numbers_is_refused_however_the_body_is_written(written: bytes) -> None:
+    rows = [b"1,2,3,4,5,6"] * 20 + [b"true,2,3,4,5,6"] + [b"1,2,3,4,5,6"] * 20
+    found = refusal(codec_of(PLAIN), written % b"],[".join(rows) + b" " * 5_000)
+    assert found.errors == [{"loc": ["instances", 20, "x0"], "msg": "expected a number, found a boolean"}]
+
+
+@pytest.mark.parametrize(
+    ("more", "loc"),
+    [({"request_id": 7}, "request_id"), ({"routing_key": [1]}, "routing_key"), ({"explian": 1}, "explian")],
+)
+def test_other_faults_of_a_large_body_are_named_too(more: dict[str, Any], loc: str) -> None:
+    found = refusal(codec_of(PLAIN), json.dumps({"instances": bulk(40), **more}).encode() + b" " * 5_000)
+    assert found.errors[0]["loc"] == [loc]
