@@ -13,6 +13,9 @@ from service.domain.explainers.game import Ask, Explanation, Players
 from service.domain.schema import FeatureBatch, ModelSpec, as_posted
 from service.domain.words import shortest
 
+WIDEST_GAP = 1e-3
+"""A larger additivity gap, in units of the served score or as a share of a larger value, is told as a fault."""
+
 Form: TypeAlias = Literal["json", "svg", "png", "html"]
 """How an explanation is written."""
 
@@ -79,7 +82,7 @@ class Narrator:
             "rank_certain_k": self._certain(explanation),
             "certificate": self.certificate,
             "elapsed_ms": round(elapsed_ms, 3),
-            "degraded": explanation.degraded,
+            "degraded": _degraded(explanation, sum(values)),
         }
         if len(shown) < len(values):
             rest = [value for player, value in enumerate(values) if player not in set(shown)]
@@ -114,3 +117,12 @@ class Narrator:
         if not shown:  # a method that divides nothing is about the row as a whole
             return {f.name: as_posted(f, value) for f, value in zip(features, numbers, strict=True)}
         return {features[p].name: as_posted(features[p], numbers[p]) for p in shown}
+
+
+def _degraded(explanation: Explanation, total: float) -> str | None:
+    """What the method says falls short, and whether its values fail to add up to what was served."""
+    gap = explanation.additivity_gap
+    if gap is None or gap <= WIDEST_GAP * max(1.0, abs(explanation.base_value + total)):
+        return explanation.degraded
+    missed = f"the contributions miss the served score by {gap:.2g}"
+    return f"{explanation.degraded}; {missed}" if explanation.degraded else missed

@@ -90,3 +90,24 @@ def test_a_patch_of_pixels_is_told_by_its_mean() -> None:
     narrator = Narrator(spec, players, 10, "sha256:b", None)
     document = narrator.tell(np.array([1, 3, 5, 7], np.float32), explanation([0.5, 0.25]), Wish(), 0.0)
     assert document["data"] == {"left": 2.0, "right": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("gap", "degraded", "told"),
+    [
+        (None, None, None),
+        (1e-3, None, None),
+        (float(2), None, "the contributions miss the served score by 2"),
+        (0.01, "cut short", "cut short; the contributions miss the served score by 0.01"),
+        (None, "cut short", "cut short"),
+    ],
+)
+def test_contributions_that_do_not_add_up_are_told_as_a_fault(
+    gap: float | None, degraded: str | None, told: str | None
+) -> None:
+    assert tell(explanation([0.1, 0.2, 0.1], additivity_gap=gap, degraded=degraded))["degraded"] == told
+
+
+def test_the_gap_of_a_large_value_is_measured_by_its_size() -> None:
+    large = explanation([1e4, 0, 0], output="value", label=None, additivity_gap=0.5)
+    assert tell(large)["degraded"] is None
