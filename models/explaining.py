@@ -19,8 +19,9 @@ from models.global_views import global_views
 from models.gradients.verify import build_gradient
 from models.integrity.certify import certify
 from models.prototypes import prototypes
-from service.adapters.explainers import METHODS, subject_of
+from service.adapters.explainers import METHODS
 from service.adapters.onnx import OnnxModel
+from service.adapters.subjects import subject_of
 from service.domain.explainers.game import Ask, Subject, Unsuitable
 from service.domain.explainers.offer import Offer, offer
 

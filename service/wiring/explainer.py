@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from service.adapters import bundles, errands, explainers, priority, process
+from models.bundle import Bundle
+from service.adapters import bundles, errands, priority, process, subjects
 from service.adapters.bundles import Loaded
 from service.adapters.cache import ReplyCache
 from service.adapters.explainers import METHODS, NEED_SHAP
@@ -22,6 +23,7 @@ from service.domain.explainers.offer import Offer, offer
 from service.domain.explainers.pair import pair
 from service.domain.explainers.permutation import PERMUTATION
 from service.domain.explainers.tree_exact import TREE_EXACT
+from service.domain.neighbours import Neighbours
 from service.domain.pictures import compare_html, page_html, picture_svg
 from service.domain.projection import projection
 from service.domain.schema import FeatureBatch, Scores
@@ -89,11 +91,11 @@ class LoadedModels:
         loaded = self._load(tag)
         subject = self._subject(loaded)
         certificate = loaded.bundle.certificate()
-        found = offer(subject, self._methods(), explainers.forbidden_by(certificate))
+        found = offer(subject, self._methods(), subjects.forbidden_by(certificate))
         production = self._load(self._settings.production).bundle.spec
         project = projection(production, loaded.bundle.spec)
         log.info("%s can be explained by %s", tag, ", ".join(found.explainers))
-        return Explainable(found, explainers.narrator(loaded.bundle, subject), project)
+        return Explainable(found, subjects.narrator(loaded.bundle, subject, _nearest(loaded.bundle)), project)
 
     def _methods(self) -> tuple[Method, ...]:
         if self._settings.explain.shap:
@@ -106,7 +108,7 @@ class LoadedModels:
             names = ", ".join(each.name for each in COMPARING)
             raise Unsuitable(f"two models are compared by {names}, not by {method!r}")
         first, second = self._load(self._settings.production), self._load(tag)
-        forbidden = explainers.forbidden_by(first.bundle.certificate())
+        forbidden = subjects.forbidden_by(first.bundle.certificate())
         production = offer(self._subject(first), methods, forbidden)
         candidate = self._subject(second)
         found = pair(
@@ -114,11 +116,11 @@ class LoadedModels:
             candidate,
             projection(first.bundle.spec, second.bundle.spec),
             methods,
-            forbidden=explainers.forbidden_by(second.bundle.certificate()),
+            forbidden=subjects.forbidden_by(second.bundle.certificate()),
             max_evals=self._settings.explain.max_evals,
         )
-        mine = explainers.narrator(first.bundle, production.subject)
-        certificate = explainers.certificate_digest(second.bundle.certificate())
+        mine = subjects.narrator(first.bundle, production.subject)
+        certificate = subjects.certificate_digest(second.bundle.certificate())
         its = second.bundle.spec if found.exact else replace(candidate.spec, schema=mine.spec.schema)
         theirs = replace(mine, spec=its, players=found.candidate.players, certificate=certificate)
         return Compared(found, mine, theirs)
@@ -137,7 +139,9 @@ class LoadedModels:
         def predict(rows: FeatureBatch) -> Scores:
             return self._watchdog.predict(loaded.model, rows, time.monotonic() + seconds)
 
-        return replace(explainers.subject_of(loaded.bundle, loaded.model), predict=predict)
+        return replace(
+            subjects.subject_of(loaded.bundle, loaded.model, loaded.bundle.gradient_path), predict=predict
+        )
 
 
 class ExplainerBuilder:
@@ -213,3 +217,9 @@ class _Shapes:
 def _described(found: Offer) -> dict[str, Any]:
     """What ``/models`` says of a model's explanations."""
     return {"methods": sorted(found.explainers), "refused": dict(sorted(found.refused.items()))}
+
+
+def _nearest(bundle: Bundle) -> Callable[[FeatureBatch, int], list[dict[str, Any]]]:
+    """Finds the rows with known outcomes that are most like one row."""
+    rows, _, labels = bundle.calibration()
+    return Neighbours(rows, labels, bundle.spec).nearest

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service.adapters.bundles import Loaded
-from service.adapters.explainers import forbidden_by, subject_of
 from service.adapters.onnx import Watchdog
+from service.adapters.subjects import forbidden_by, subject_of
 from service.domain.explainers.game import Subject, Unsuitable
 from service.domain.explainers.linear_exact import LINEAR_EXACT
 from service.domain.explainers.offer import Offer, offer

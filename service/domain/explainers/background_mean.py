@@ -99,7 +99,7 @@ def average(
     penalty[0] = 0
     solved = np.linalg.solve(design.T @ design + np.diag(penalty), design.T)  # [regressors, draws]
     leverage = np.einsum("ij,ji->i", design, solved)
-    residuals = (rest - design @ (solved @ rest)) / np.maximum(1 - leverage, 1e-9)[:, None]
+    residuals = (rest - design @ (solved @ rest)) / np.sqrt(np.maximum(1 - leverage, 1e-9))[:, None]
     weights = solved[0]  # of each draw in the prediction at the controls' mean, which is 0
     by_row = np.bincount(drawn, weights=weights, minlength=rows)
     found = _split(residuals, drawn, draws - float(leverage.sum()), noiseless)

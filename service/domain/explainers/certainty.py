@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
-from scipy.special import ndtri
 
 from service.domain.explainers.game import Values
 
@@ -26,7 +27,7 @@ def rank_certain_k(values: Values, standard_errors: Values | None, level: float 
     if standard_errors is None or players < 2:
         return players
     pairs = players * (players - 1) / 2
-    doubt = -float(ndtri((1 - level) / (2 * pairs))) * standard_errors
+    doubt = -NormalDist().inv_cdf((1 - level) / (2 * pairs)) * standard_errors
     order = np.argsort(-np.abs(values), kind="stable")
     lowest, highest = (np.abs(values) - doubt)[order], (np.abs(values) + doubt)[order]
     highest_after = np.maximum.accumulate(highest[::-1])[::-1][1:]

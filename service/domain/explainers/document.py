@@ -14,7 +14,7 @@ from service.domain.schema import FeatureBatch, ModelSpec, as_posted
 from service.domain.words import shortest
 
 WIDEST_GAP = 1e-3
-"""A larger additivity gap, in units of the served score or as a share of a larger value, is told as a fault."""
+"""A larger additivity gap, in units of the served score or as a share of large values, is told as a fault."""
 
 Form: TypeAlias = Literal["json", "svg", "png", "html"]
 """How an explanation is written."""

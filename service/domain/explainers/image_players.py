@@ -11,7 +11,6 @@ from math import log, prod
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from service.domain.explainers.game import Players
 from service.domain.schema import ModelSpec
@@ -103,6 +102,8 @@ def _grid(height: int, width: int, side: float) -> NDArray[np.intp]:
 
 
 def _connected(segments: NDArray[np.intp]) -> NDArray[np.intp]:
+    from scipy import ndimage  # 20 MB that only pictures need
+
     kept = np.zeros(segments.shape, dtype=bool)
     for segment in np.unique(segments):
         parts, _ = ndimage.label(segments == segment)
