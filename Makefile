@@ -55,8 +55,9 @@ fix: $(VENV)/.dev  ## format, and mend what the linter can
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-bench: $(VENV)/.dev $(PEERS)/.peers  ## side by side with other servers; prints ratios, writes load_tests/results/
-	@$(VENV)/bin/python -m load_tests.bench $(ARGS)
+bench: $(VENV)/.dev $(PEERS)/.peers  ## beside other servers, and explanations beside shap; ratios to load_tests/results/
+	@status=0; $(VENV)/bin/python -m load_tests.bench $(ARGS) || status=1; \
+	  $(VENV)/bin/python -m load_tests.explanations --quick || status=1; exit $$status
 
 # Keeps every pin that still fits; `make lock ARGS=--upgrade` takes the newest.
 lock: $(VENV)/.bootstrap  ## resolve pyproject.toml into requirements-*.lock

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from load_tests.generator import Run, ask, closed_loop
+from load_tests.generator import Run, ask, closed_loop, open_loop
 from load_tests.machine import Contention
+from load_tests.pacing import Schedule
 from load_tests.payloads import Codec, Probabilities, check_answer
 from load_tests.server import ROOT, Server, free_port, running
 from load_tests.stats import Summary
@@ -71,19 +72,35 @@ def measure(
     seconds: float,
     warm_up: float,
     cores: tuple[int, int],
+    *,
+    connections: int = CONNECTIONS,
+    rate: float | None = None,
 ) -> Measurement:
-    """The most it answers per second over 8 connections, its answers checked before and after.
+    """One run, its answers checked before and after.
 
-    Raises ``WrongAnswerError`` when an answer is not the model's.
+    Args:
+        contestant: a server, suspended; it is so again afterwards.
+        questions: asked in turn.
+        seconds: of the run.
+        warm_up: seconds of the same before it, uncounted.
+        cores: of the server, and of this process.
+        connections: that a closed loop keeps busy.
+        rate: requests per second of an open loop instead.
+
+    Raises:
+        WrongAnswerError: an answer is not the model's.
     """
     server, requests = contestant.server, [question.request for question in questions]
     server.resume()
     try:
         for question in questions:
             check_answer(contestant.codec, ask(server.address, question.request), question.accepted)
-        closed_loop(server.address, requests, connections=CONNECTIONS, seconds=warm_up)
+        closed_loop(server.address, requests, connections=connections, seconds=warm_up)
         cpu, contention = server.cpu_seconds(), Contention(cores, server.cpu_seconds)
-        run = closed_loop(server.address, requests, connections=CONNECTIONS, seconds=seconds)
+        if rate is None:
+            run = closed_loop(server.address, requests, connections=connections, seconds=seconds)
+        else:
+            run = open_loop(server.address, requests, Schedule(rate, seconds))
         cpu, foreign = server.cpu_seconds() - cpu, contention.share()
     finally:
         server.suspend()

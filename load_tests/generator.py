@@ -54,7 +54,7 @@ class Tick:
     action: Callable[[], None]
 
 
-class _Channel:
+class Channel:
     """One keep-alive connection with at most one request in flight."""
 
     __slots__ = ("address", "index", "pieces", "since", "sock", "unsent")
@@ -115,12 +115,12 @@ class _Load:
             raise ValueError("a run needs at least one request and one connection")
         self.run = Run()
         self.busy = 0
-        self.idle: deque[_Channel] = deque()
+        self.idle: deque[Channel] = deque()
         self._address = address
         self._requests = requests
         self._lost: list[float] = []
         self._poll, self._units = _poller()
-        self._channels: dict[int, _Channel] = {}
+        self._channels: dict[int, Channel] = {}
         for _ in range(connections):
             self._connect()
 
@@ -166,7 +166,7 @@ class _Load:
             channel.sock.close()
         self._channels.clear()
 
-    def _take(self, channel: _Channel, answer: bytes, now: float) -> None:
+    def _take(self, channel: Channel, answer: bytes, now: float) -> None:
         index = channel.index
         if channel.index < 0:
             raise ValueError("an answer to no request")
@@ -184,7 +184,7 @@ class _Load:
 
     def _connect(self) -> None:
         try:
-            channel = _Channel(self._address)
+            channel = Channel(self._address)
         except OSError:
             self.run.failures["connect"] += 1
             self._lost.append(time.perf_counter())
@@ -193,10 +193,10 @@ class _Load:
         self._poll.register(channel.sock.fileno(), _READ)
         self.idle.append(channel)
 
-    def _watch(self, channel: _Channel, events: int) -> None:
+    def _watch(self, channel: Channel, events: int) -> None:
         self._poll.modify(channel.sock.fileno(), events)
 
-    def _lose(self, channel: _Channel, kind: str) -> None:
+    def _lose(self, channel: Channel, kind: str) -> None:
         self._poll.unregister(channel.sock.fileno())
         del self._channels[channel.sock.fileno()]
         channel.sock.close()

@@ -23,9 +23,10 @@ import numpy as np
 import onnxruntime as ort
 
 from load_tests import bundles, metrics, report
-from load_tests.contestants import CONNECTIONS, Question, check_last
+from load_tests.capacity import rate_at
+from load_tests.contestants import Question, check_last
 from load_tests.crashes import CrashLoop
-from load_tests.generator import Run, Tick, ask, closed_loop, open_loop
+from load_tests.generator import Run, Tick, ask, open_loop
 from load_tests.machine import DISTURBED_ABOVE, Contention, choose_cores, describe
 from load_tests.pacing import Schedule
 from load_tests.payloads import Native, check_answer, reference
@@ -134,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     questions = _questions(options.home)
     with ExitStack() as stack:
         alone, trials = _start(stack, options.home, server_core, options.contained)
-        rate = _rate(alone, questions, min(seconds, 5.0))
+        requests = [question.request for question in questions]
+        rate = rate_at(LOAD, alone, requests, min(seconds, 5.0))
         print(f"{rate:,.0f} req/s, {LOAD:.0%} of the edge's core", file=sys.stderr)
         schedule = Schedule(rate, seconds)
         for number in range(repetitions):
@@ -154,6 +156,7 @@ def _start(stack: ExitStack, home: Path, core: int, contained: bool) -> tuple[Se
         config = {"production": bundles.PRODUCTION, "candidates": [candidate] if candidate else []}
         running = running_server(config=config, models=home, cores={core}, contained=contained)
         server = stack.enter_context(running)
+        server.await_idle()
         server.suspend()
         return server
 
@@ -172,24 +175,6 @@ def _questions(home: Path) -> list[Question]:
         Question(codec.request([row.tolist()]), (expected[index : index + 1],))
         for index, row in enumerate(rows)
     ]
-
-
-def _rate(server: Server, questions: Sequence[Question], seconds: float) -> float:
-    """Requests per second that keep the edge's core busy for ``LOAD`` of the time, without a shadow.
-
-    An open loop costs a server more per request than a closed one, whose requests come in bunches; so the
-    cost is taken from an open loop at about a third of what a closed loop reaches.
-    """
-    server.resume()
-    requests = [question.request for question in questions]
-    fastest = closed_loop(server.address, requests, connections=CONNECTIONS, seconds=seconds / 2).summary()
-    costs = []
-    for _ in range(3):
-        before = server.cpu_seconds()
-        run = open_loop(server.address, requests, Schedule(fastest.per_second / 3, seconds / 2))
-        costs.append((server.cpu_seconds() - before) / run.summary().answered)
-    server.suspend()
-    return LOAD / median(costs)
 
 
 def _disturbance(pair: tuple[Outcome, Outcome]) -> float:

@@ -7,10 +7,11 @@ row, so that every contestant's answers can be held against ONNX Runtime's own b
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -54,6 +55,41 @@ class Native:
     def probabilities(self, answer: bytes) -> Probabilities:
         predictions = json.loads(body_of(answer))["predictions"]
         return np.array([each["probabilities"][self.positive] for each in predictions])
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """``POST /predict`` with ``"explain": true``, or ``POST /explain``, of a binary model, exactly.
+
+    What is read as the answer is what the explanation says: the log-odds that its contributions add up to.
+    """
+
+    positive: str
+    path: Literal["/predict", "/explain"] = "/predict"
+
+    def request(self, instances: Sequence[Any]) -> Request:
+        body = _compact({"instances": list(instances), "explain": True})
+        return request("POST", self.path, body, _JSON, b'"exact":true')
+
+    def probabilities(self, answer: bytes) -> Probabilities:
+        document = json.loads(body_of(answer))
+        if self.path == "/explain":
+            return np.array([self._told(each) for each in document["explanations"]])
+        predictions = document["predictions"]
+        served = np.array([each["probabilities"][self.positive] for each in predictions])
+        told = np.array([self._told(each["explanation"]) for each in predictions])
+        if not _same(told, served):
+            raise ValueError("the explanations do not add up to the probabilities beside them")
+        return served
+
+    def _told(self, explanation: Mapping[str, Any]) -> float:
+        if not explanation["exact"] or (explanation["output"], explanation["label"]) != (
+            "margin",
+            self.positive,
+        ):
+            raise ValueError("not the exact log-odds of the positive class")
+        margin = explanation["base_value"] + math.fsum(explanation["values"].values())
+        return 1 / (1 + math.exp(-margin))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,9 +88,9 @@ def as_records(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def record(frozen: Any) -> dict[str, Any]:
-    """A dataclass for JSON: numbers rounded to 4 places, what is not finite left out."""
+    """A dataclass for JSON: numbers rounded to 6 digits, what is not finite left out."""
     return {
-        name: round(value, 4) if isinstance(value, float) else value
+        name: float(f"{value:.6g}") if isinstance(value, float) else value
         for name, value in asdict(frozen).items()
         if not (isinstance(value, float) and not math.isfinite(value))
     }

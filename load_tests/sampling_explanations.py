@@ -1,29 +1,27 @@
-"""``python -m load_tests.sampling_explanations``: permutation sampling beside shap's KernelExplainer.
+"""Permutation sampling beside shap's KernelExplainer.
 
 Both explain the demo's credit models in ten players, so that all 2^10 coalitions beside all background rows
 tell what is exact. KernelExplainer runs the way its documentation advises (100 background rows, its own
 choice of coalitions) and with few coalitions beside more rows; permutation sampling gets just the model rows
 that make its root-mean-square error as small. Also: how often 1.96 standard errors cover the exact value.
-Takes about two minutes.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from load_tests import bundles
-from load_tests.report import Finding, findings_table, record
+from load_tests.report import Finding, record
+from load_tests.sections import Circumstances, Section
 from models.bundle import open_bundle
 from service.adapters.onnx import OnnxModel
 from service.adapters.shap_kernel import Trial, shap_values
@@ -98,8 +96,46 @@ class Coverage:
     covered: float
 
 
-def measure(home: Path = bundles.HOME, rows: int = 4, seeds: int = 12) -> dict[str, Any]:
-    """Over the demo's models: ``races`` and ``coverage`` as records for JSON, ``findings`` as ``Finding``s.
+HEADER = (
+    "model",
+    "KernelExplainer",
+    "its ms",
+    "its rows",
+    "its error",
+    "permutation ms",
+    "rows",
+    "error",
+    "times faster",
+)
+
+
+def sampling(circumstances: Circumstances) -> Section:
+    """Permutation sampling beside KernelExplainer, and how often its standard errors cover the truth."""
+    bundles.build(circumstances.home)
+    races, coverages = measure(circumstances.home, rows=2 if circumstances.quick else 4)
+    section = Section("permutation and shap's KernelExplainer at an equal error", HEADER)
+    section.how = (
+        "The demo's credit models in ten players, beside all background rows; exact values by enumeration. "
+        "Errors are root mean squares by the mean absolute exact value. A row of the table is one setting of "
+        "KernelExplainer and the cheapest permutation sampling that is at least as exact."
+    )
+    section.findings = findings(races, coverages)
+    section.lines = [_line(race) for race in races]
+    section.measured = [record(each) for each in (*races, *coverages)]
+    return section
+
+
+def _line(race: Race) -> tuple[str, ...]:
+    points = [
+        cell
+        for point in (race.kernel, race.permutation)
+        for cell in (f"{point.milliseconds:,.1f}", f"{point.model_rows:,}", f"{point.error:.1%}")
+    ]
+    return (race.model, race.setting.name, *points, f"{race.ratio:,.0f}")
+
+
+def measure(home: Path, rows: int = 4, seeds: int = 12) -> tuple[list[Race], list[Coverage]]:
+    """Over the demo's models.
 
     Args:
         home: a model store that holds the demo's bundles.
@@ -121,11 +157,7 @@ def measure(home: Path = bundles.HOME, rows: int = 4, seeds: int = 12) -> dict[s
             ratio = _times_faster(_permutation(explain, BUDGETS[rung]), kernel, asked)
             races.append(Race(tag, setting, theirs, ladder[rung], ratio))
         coverages += [_coverage(explain, tag, asked, exact, evals, 4 * seeds) for evals in COVERED_AT]
-    return {
-        "races": [record(race) for race in races],
-        "coverage": [record(coverage) for coverage in coverages],
-        "findings": findings(races, coverages),
-    }
+    return races, coverages
 
 
 def findings(races: Sequence[Race], coverages: Sequence[Coverage]) -> list[Finding]:
@@ -212,20 +244,3 @@ def _coverage(
                 raise ValueError("permutation sampling states standard errors")
             inside.append(np.abs(found.values - exact[index]) <= 1.96 * found.standard_errors)
     return Coverage(tag, evals, int(np.size(inside)), float(np.mean(inside)))
-
-
-def main() -> None:
-    """Prints the findings as a table and everything as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m load_tests.sampling_explanations", description=__doc__)
-    parser.add_argument("--home", type=Path, default=bundles.HOME, help="where the bundles are kept")
-    parser.add_argument("--rows", type=int, default=4, help="explained rows of each model")
-    parser.add_argument("--seeds", type=int, default=12, help="repetitions")
-    options = parser.parse_args()
-    bundles.build(options.home)
-    found = measure(options.home, options.rows, options.seeds)
-    print(findings_table(found.pop("findings")))
-    print(json.dumps(found, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 _ROLES = {"Predictor": "edge", "Shadow": "shadow's keeper", "Explainer": "explainer"}
+_LOOKS, _BUSY_LOOKS = 20, 2
+"""Of so many looks at an idle server, over a second, at most so many find somebody at work."""
 _STOP_SECONDS = 15.0
 _CPU_GROUPS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
 """Where a CPU cgroup can be made: cgroups of the first version, or of the second."""
@@ -74,6 +77,18 @@ class Server:
                 times = process.cpu_times()
                 total += times.user + times.system
         return total
+
+    def await_idle(self, timeout: float = 60.0) -> None:
+        """Returns once its processes have wanted next to no CPU for a second, or after ``timeout`` seconds.
+
+        A server that is ready may still be preparing explanations, at a priority that gets it no CPU as long
+        as anybody else wants it; so it is not what its processes use that tells.
+        """
+        end, looks = time.monotonic() + timeout, deque([True] * _LOOKS, maxlen=_LOOKS)
+        while sum(looks) > _BUSY_LOOKS and time.monotonic() < end:
+            time.sleep(1 / _LOOKS)
+            processes = [self.pid, *(process.pid for process in _descendants(self.pid))]
+            looks.append(any(_wants_cpu(pid) for pid in processes))
 
     def suspend(self) -> None:
         """From now on none of its processes uses CPU."""
@@ -262,6 +277,15 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _wants_cpu(pid: int) -> bool:
+    """Whether a thread runs, waits for a CPU or for a disk."""
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            if path.read_text(encoding="utf-8", errors="replace").rpartition(") ")[2][0] in "RD":
+                return True
+    return False
 
 
 def _role(arguments: Sequence[str]) -> str:

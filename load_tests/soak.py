@@ -1,7 +1,8 @@
 """``python -m load_tests.soak --seconds 600``: is memory flat under load, and how soon is the service ready?
 
-Starts the service five times for its start-up time, then loads it at 60 % of its maximum with a shadow and
-samples the memory of each of its processes all the while.
+Starts the demo five times for its start-up time and notes what its processes hold once nothing moves any
+more; then loads a service at 60 % of its maximum with a shadow and samples the memory of each of its
+processes all the while.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Sample:
     """MiB, shared pages included."""
     pss: float
     """MiB, shared pages divided among those who share them."""
+    uss: float
+    """MiB, pages that nobody else has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ class Sampler:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     memory = psutil.Process(pid).memory_full_info()
                     name = role if len(pids) == 1 else f"{role} {number + 1}"
-                    self.samples[name].append(Sample(now, pid, memory.rss / MIB, memory.pss / MIB))
+                    found = Sample(now, pid, memory.rss / MIB, memory.pss / MIB, memory.uss / MIB)
+                    self.samples[name].append(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,25 +118,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.home = options.home.resolve()
     bundles.build(options.home)
-    starts = _start_times(options.home)
+    starts, at_rest = _starts(options.home)
     server_core, own_core = choose_cores()
     os.sched_setaffinity(0, {own_core})
     config = {"production": bundles.PRODUCTION, "candidates": [bundles.SIBLING]}
     with running_server(config=config, models=options.home, cores={server_core}) as server:
+        server.await_idle()
         rate, run, sampler = _soak(server, options.seconds)
     trends = {role: trend(samples) for role, samples in sampler.samples.items()}
-    return _conclude(options, starts, rate, run.summary(), trends, sampler)
+    return _conclude(options, starts, at_rest, rate, run.summary(), trends, sampler)
 
 
-def _start_times(home: Path) -> list[float]:
-    """Seconds from ``serve`` to a 200 of ``/readyz``, all cores allowed, the demo's bundles."""
-    times = []
+def _starts(home: Path) -> tuple[list[float], dict[str, Sample]]:
+    """Seconds from ``serve`` to a 200 of ``/readyz``, all cores allowed, the demo's bundles.
+
+    Also the memory of each process of the last start, once its explanations have been prepared.
+    """
+    times: list[float] = []
+    at_rest: dict[str, Sample] = {}
     for _ in range(STARTS):
-        config = {"production": "credit:gbm-1", "candidates": ["credit:gbm-2"]}
+        config = {"production": bundles.CREDIT, "candidates": [bundles.CREDIT_CANDIDATE]}
         with running_server(config=config, models=home) as server:
             times.append(server.ready_after)
             print(f"ready after {server.ready_after:.1f} s", file=sys.stderr)
-    return times
+            if len(times) == STARTS:
+                server.await_idle()
+                sampler = Sampler(server)
+                sampler()
+                at_rest = {role: found[0] for role, found in sampler.samples.items()}
+    return times, at_rest
 
 
 def _soak(server: Server, seconds: float) -> tuple[float, Run, Sampler]:
@@ -154,6 +168,7 @@ def _requests() -> list[Request]:
 def _conclude(
     options: argparse.Namespace,
     starts: Sequence[float],
+    at_rest: Mapping[str, Sample],
     rate: float,
     summary: Summary,
     trends: Mapping[str, Trend],
@@ -168,7 +183,12 @@ def _conclude(
             for role, each in trends.items()
         ),
         *(Finding(f"memory of {role} (RSS)", each.last, "MiB") for role, each in trends.items()),
+        Finding("memory of the demo at rest (PSS)", sum(each.pss for each in at_rest.values()), "MiB"),
     ]
+    resting = report.table(
+        ("process of the demo at rest", "RSS MiB", "PSS MiB", "USS MiB"),
+        [(role, f"{e.rss:.1f}", f"{e.pss:.1f}", f"{e.uss:.1f}") for role, e in at_rest.items()],
+    )
     header = ("process", "first MiB", "last MiB", "PSS MiB", "slope MiB/h", "processes")
     rows = [
         (role, f"{e.first:.1f}", f"{e.last:.1f}", f"{e.pss:.1f}", f"{e.slope:.1f}", str(e.processes))
@@ -183,6 +203,7 @@ def _conclude(
         "answered": summary.answered,
         "failures": dict(summary.failures),
         "start_seconds": [round(each, 2) for each in starts],
+        "at_rest": {role: report.record(each) for role, each in at_rest.items()},
         "findings": report.as_records(findings),
         "samples": {role: [report.record(each) for each in found] for role, found in sampler.samples.items()},
     }
@@ -190,10 +211,11 @@ def _conclude(
         f"# Memory and start-up\n\n`{document['command']}` on {machine}.\n\nOpen loop at {rate:,.0f} req/s "
         f"({LOAD:.0%} of the maximum), edge and shadow on one core, {summary.answered:,} answers; the first "
         f"fifth of the time is warm-up, growth compares the second fifth with the last.\n\n{verdicts}\n\n"
-        f"{figures}\n"
+        f"{figures}\n\n{resting}\n"
     )
     path = report.write("soak", document, text, options.results)
-    print(f"\n{verdicts}\n\n{figures}\n\nwritten: {path.name} and its .json twin in {path.parent.name}/")
+    print(f"\n{verdicts}\n\n{figures}\n\n{resting}\n")
+    print(f"written: {path.name} and its .json twin in {path.parent.name}/")
     return 0 if all(finding.verdict != "not met" for finding in findings) else 1
 
 

@@ -133,8 +133,7 @@ def _unit(direction: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _margin(subject: Subject, rows: FeatureBatch, output: int) -> NDArray[np.float64]:
-    kind = subject.own_output()
-    return explained(subject.predict(rows), kind, output)
+    return explained(subject.predict(rows), "margin" if subject.spec.classes else "value", output)
 
 
 def _margins(subject: Subject, rows: FeatureBatch) -> NDArray[np.float64]:

@@ -31,5 +31,9 @@ class LateError(UnderstudyError):
     """An explanation was not there in time."""
 
 
+class ExplanationError(UnderstudyError):
+    """A method or a model failed while explaining; says which and how, for the log."""
+
+
 class TooMuchError(UnderstudyError):
     """More is asked for than is done in one request; says how much is."""

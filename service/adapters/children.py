@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -75,7 +74,11 @@ class KeptChild:
             log.error("%s ended with status %d; again in %.1f s", self._name, status, pause)
             if self._stopping.wait(pause):
                 return
-            self._child = self._spawn()
+            try:
+                self._child = self._spawn()
+            except OSError as error:  # no memory or no process to be had just now: the last child has ended
+                log.error("%s cannot be started: %s", self._name, error)
+                continue
             if self._stopping.is_set():  # stopped meanwhile: nobody else will end this one
                 self._child.terminate()
 
@@ -87,7 +90,7 @@ def end_with_parent() -> None:
     """
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        while os.read(0, 4096):  # not sys.stdin, whose lock Python wants when it ends
             pass
         os._exit(1)
 

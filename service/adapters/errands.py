@@ -1,7 +1,7 @@
 """Errands over a Unix socket: one connection each, a length and MessagePack in both directions.
 
 The edge waits on its event loop; the Explainer works errands off in its own threads, refuses what would
-wait too long, and forgets what nobody waits for any more.
+wait too long, and forgets what nobody waits for any more: an edge that hangs up takes its errand back.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import struct
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
+from service.adapters import sockets
 from service.domain.errand import Errand, Reply
 from service.domain.explainers.document import Wish
 from service.domain.observation import Arm
@@ -28,7 +30,15 @@ log = logging.getLogger("understudy.explainer")
 
 LARGEST = 256 << 20
 """Bytes of one message; more is no message of ours."""
+GRACE_SECONDS = 0.1
+"""How long after its deadline a reply is waited for: explanations end with it, replies then travel."""
+WARN_SECONDS = 10.0
+"""An edge says at most this often that the Explainer is not there; every caller is told."""
 _LENGTH = struct.Struct("<I")
+
+
+Work: TypeAlias = Callable[[Errand, Callable[[], bool]], Reply]
+"""Does an errand for as long as the second argument says that somebody waits for it."""
 
 
 class _Wire(NamedTuple):
@@ -57,21 +67,25 @@ class ErrandClient:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = str(path)
+        self._path = path
+        self._silent_until = 0.0
 
     async def send(self, errand: Errand) -> Reply:
         """The Explainer's reply; ``late`` where it does not come in time, ``busy`` where nobody listens."""
         try:
-            async with asyncio.timeout(max(0.0, errand.due - time.monotonic())):
+            async with asyncio.timeout(max(0.0, errand.due - time.monotonic()) + GRACE_SECONDS):
                 return await self._send(errand)
         except TimeoutError:
             return Reply("late", [], reason="the explanation was not ready before the deadline")
-        except (OSError, EOFError, msgspec.DecodeError) as error:
-            log.warning("the explainer does not answer: %r", error)
+        except (OSError, EOFError, ValueError) as error:  # ValueError: of msgspec too
+            if time.monotonic() >= self._silent_until:
+                self._silent_until = time.monotonic() + WARN_SECONDS
+                log.warning("the explainer does not answer: %r", error)
             return Reply("busy", [], reason="the explainer is not there; it is started again")
 
     async def _send(self, errand: Errand) -> Reply:
-        reader, writer = await asyncio.open_unix_connection(self._path, limit=LARGEST)
+        with sockets.short(self._path) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=LARGEST)
         try:
             writer.write(_framed(encode(errand)))
             await writer.drain()
@@ -85,76 +99,89 @@ class ErrandServer:
 
     Args:
         path: where to listen.
-        work: does one errand, in a worker thread; must not raise.
+        work: in a worker thread; must not raise.
         queue: errands that may wait for a worker; more are answered ``busy``.
         threads: errands in work at once.
     """
 
-    def __init__(self, path: Path, work: Callable[[Errand], Reply], *, queue: int, threads: int) -> None:
+    def __init__(self, path: Path, work: Work, *, queue: int, threads: int) -> None:
         self._path = path
         self._work = work
         self._room = queue + threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="explain")
         self._present = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="errands", daemon=True)
-        self._listening = threading.Event()
-        self._server: asyncio.Server | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Listens from now on."""
-        self._thread.start()
-        self._listening.wait(10)
+        """Listens from now on; raises ``OSError`` where it cannot."""
+        listening, loop = sockets.listener(self._path), asyncio.new_event_loop()
+        thread = threading.Thread(target=self._run, args=(listening, loop), name="errands", daemon=True)
+        thread.start()
+        self._running = loop, thread
 
     def stop(self) -> None:
-        """Hangs up."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        """Hangs up, and lets go of what is in work."""
+        self._stopping.set()
+        if self._running is not None:
+            loop, thread = self._running
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(5)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._listen())
-        self._loop.run_forever()
-        assert self._server is not None, "it listens"
-        self._server.close()
-        for task in (tasks := asyncio.all_tasks(self._loop)):
+    def _run(self, listening: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        serving = asyncio.start_unix_server(self._serve, sock=listening, limit=LARGEST)
+        server = loop.run_until_complete(serving)
+        loop.run_forever()
+        server.close()
+        for task in (tasks := asyncio.all_tasks(loop)):
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
-
-    async def _listen(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=LARGEST)
-        self._path.chmod(0o600)
-        self._listening.set()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            reply = await self._answer(decode(await _read(reader)))
-            writer.write(_framed(_encoder.encode(reply)))
-            await writer.drain()
-        except (OSError, EOFError, msgspec.DecodeError, ValueError) as error:
+            errand = decode(await _read(reader))
+            reply = await self._while_wanted(reader, errand)
+            if reply is not None:
+                writer.write(_framed(_encoder.encode(reply)))
+                await writer.drain()
+        except (OSError, EOFError, ValueError) as error:  # ValueError: of msgspec too
             log.warning("an errand broke off: %r", error)
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, errand: Errand) -> Reply:
+    async def _while_wanted(self, reader: asyncio.StreamReader, errand: Errand) -> Reply | None:
+        """The reply, or None where the edge hangs up before."""
+        unwanted = threading.Event()
+        answer = asyncio.create_task(self._answer(errand, unwanted))
+        hung_up = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait((answer, hung_up), return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else None
+        finally:
+            unwanted.set()
+            answer.cancel()
+            hung_up.cancel()
+            await asyncio.gather(answer, hung_up, return_exceptions=True)
+
+    async def _answer(self, errand: Errand, unwanted: threading.Event) -> Reply:
         if self._present >= self._room:
             return Reply("busy", [], reason=f"{self._present} explanations are already in work")
         self._present += 1
         try:
-            return await self._loop.run_in_executor(self._pool, self._in_time, errand)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._in_time, errand, unwanted)
         finally:
             self._present -= 1
 
-    def _in_time(self, errand: Errand) -> Reply:
+    def _in_time(self, errand: Errand, unwanted: threading.Event) -> Reply:
         if time.monotonic() >= errand.due:
             return Reply("late", [], reason="the explanation was not begun before the deadline")
-        return self._work(errand)
+        return self._work(errand, lambda: not (unwanted.is_set() or self._stopping.is_set()))
 
 
 def encode(errand: Errand) -> bytes:

@@ -24,6 +24,10 @@ from service.domain.schema import FeatureBatch
 from service.errors import DeadlineError
 
 MOST_BACKGROUND = 100
+OWN_ROWS = 2
+"""The explained row is evaluated once to know its class, and once by shap."""
+CHUNK = 512
+"""Rows evaluated between two looks at the clock."""
 COALITIONS_PER_PLAYER = 8
 """Coalitions worth having for each player before another background row is."""
 
@@ -44,9 +48,9 @@ class Kernel:
         subject, players = self._ground.subject, len(self._ground.subject.players)
         most = min(MOST_BACKGROUND, len(subject.background))
         kept = int(np.clip(ask.max_evals // (COALITIONS_PER_PLAYER * players), 1, most))
-        samples = (ask.max_evals - 1) // kept - 1
+        samples = (ask.max_evals - OWN_ROWS) // kept - 1
         if samples < 2 * players:
-            needed = 1 + kept * (2 * players + 1)
+            needed = OWN_ROWS + kept * (2 * players + 1)
             raise Unsuitable(f"max_evals {ask.max_evals} is too few for kernel: needs {needed}")
         drawn = np.random.default_rng(ask.seed).permutation(len(subject.background))[:kept]
         cases = self._ground.cases(rows, ask)
@@ -96,7 +100,7 @@ class Trial:
 
     def values(self, codes: NDArray[np.float64]) -> Values:
         """The explained number of coded rows, [rows]."""
-        step = run_rows(self.sources)
+        step = min(CHUNK, run_rows(self.sources))
         found = [self._run(codes[start : start + step]) for start in range(0, len(codes), step)]
         return np.concatenate(found)
 

@@ -22,6 +22,11 @@ from service.errors import DeadlineError
 
 MAX_NODES = 32_767
 """Of one tree, leaves included: shap's C code counts in 16 bits and ends the process beyond."""
+MAX_DEPTH = 256
+"""Of one tree. For every row shap tabulates weights in a time that grows with the cube of the depth: 5 ms
+here, 0.3 s at 1,000, a minute at 5,000; and its weights, in float32, lose digits."""
+MAX_CELLS = 1 << 23
+"""Of all outputs together: trees times the nodes of the largest, as which shap stores all, at 45 bytes."""
 
 _NEGATED = (Mode.GT, Mode.GTE)
 _READABLE = (Mode.LEQ, Mode.LT, *_NEGATED)
@@ -32,7 +37,7 @@ def build(subject: Subject) -> InTime:
 
     Raises:
         Unsuitable: no trees, or trees that shap cannot hold: tests for equality or membership, several
-            columns of one player, or more than ``MAX_NODES`` nodes in a tree.
+            columns of one player, or trees beyond ``MAX_NODES``, ``MAX_DEPTH`` or ``MAX_CELLS``.
     """
     model = ready(subject)
     if len(np.unique(model.owner)) < len(model.owner):
@@ -105,8 +110,26 @@ def shap_trees(trees: TreeEnsemble, margin: int) -> list[dict[str, NDArray[Any]]
         raise Unsuitable(f"the trees are too large to fold, and shap knows no {unreadable[0]} test")
     if trees.aggregate not in ("sum", "average"):
         raise Unsuitable(f"the trees' {trees.aggregate} is no sum of trees")
+    _check_size(trees)
     scale = 1 / len(trees.roots) if trees.aggregate == "average" else 1.0
     return [_one_tree(trees, root, trees.leaf_values[:, margin] * scale) for root in trees.roots.tolist()]
+
+
+def _check_size(trees: TreeEnsemble) -> None:
+    level, tree, depth = trees.roots, np.arange(len(trees.roots)), -1
+    sizes = np.zeros(len(trees.roots), dtype=np.intp)
+    while level.size:
+        sizes += np.bincount(tree, minlength=len(sizes))
+        inner, depth = level >= 0, depth + 1
+        nodes, tree = level[inner], np.tile(tree[inner], 2)
+        level = np.concatenate([trees.if_true[nodes], trees.if_false[nodes]])
+    largest = int(sizes.max(initial=0))
+    if largest > MAX_NODES:
+        raise Unsuitable(f"a tree of {largest:,} nodes; shap's C code takes no more than {MAX_NODES:,}")
+    if depth > MAX_DEPTH:
+        raise Unsuitable(f"a tree {depth:,} tests deep; shap takes too long beyond {MAX_DEPTH}")
+    if (cells := largest * len(sizes) * trees.outputs) > MAX_CELLS:
+        raise Unsuitable(f"trees that take shap {cells:,} cells of memory, more than {MAX_CELLS:,}")
 
 
 def _one_tree(trees: TreeEnsemble, root: int, values: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
@@ -114,8 +137,6 @@ def _one_tree(trees: TreeEnsemble, root: int, values: NDArray[np.float64]) -> di
     for child in order:  # grows while it is walked
         if child >= 0:
             order += [int(trees.if_true[child]), int(trees.if_false[child])]
-    if len(order) > MAX_NODES:
-        raise Unsuitable(f"a tree of {len(order):,} nodes; shap's C code takes no more than {MAX_NODES:,}")
     found = np.array(order)
     inner, number = found >= 0, {child: at for at, child in enumerate(order)}
     nodes = found[inner]

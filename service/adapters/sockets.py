@@ -1,4 +1,4 @@
-"""The Unix datagram socket that joins the edge to the shadow."""
+"""The Unix sockets that join the edge to the shadow and to the Explainer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sender(path: Path) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         opened.setblocking(False)
-        with _short(path) as address:
+        with short(path) as address:
             opened.connect(address)
     except OSError:
         opened.close()
@@ -33,24 +33,18 @@ def sender(path: Path) -> socket.socket:
 
 
 def receiver(path: Path) -> socket.socket:
-    """A blocking socket bound at ``path``, in the place of whatever was bound there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    try:
-        with _short(fresh) as address:
-            opened.bind(address)
-        fresh.chmod(0o600)
-        fresh.replace(path)  # senders see the old socket or the new one, never none
-    except OSError:
-        opened.close()
-        raise
-    return opened
+    """A blocking datagram socket bound at ``path``, in the place of whatever was bound there before."""
+    return _bound(path, socket.SOCK_DGRAM)
+
+
+def listener(path: Path) -> socket.socket:
+    """A stream socket listening at ``path``, in the place of whatever did so before."""
+    return _bound(path, socket.SOCK_STREAM)
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short(path: Path) -> Iterator[str]:
+    """An address of ``path`` that fits into a socket's, for as long as the block lasts."""
     if len(os.fsencode(path)) <= LONGEST_PATH:
         yield str(path)
         return
@@ -59,3 +53,21 @@ def _short(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+def _bound(path: Path, kind: socket.SocketKind) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = socket.socket(socket.AF_UNIX, kind)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    try:
+        with short(fresh) as address:
+            opened.bind(address)
+        fresh.chmod(0o600)
+        if kind == socket.SOCK_STREAM:
+            opened.listen()
+        fresh.replace(path)  # senders see the old socket or the new one, never none
+    except OSError:
+        opened.close()
+        raise
+    return opened

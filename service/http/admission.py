@@ -7,7 +7,14 @@ import logging
 
 from service.domain.explainers.game import Unsuitable
 from service.domain.observation import Arm
-from service.errors import BusyError, DeadlineError, InferenceError, LateError, TooMuchError
+from service.errors import (
+    BusyError,
+    DeadlineError,
+    ExplanationError,
+    InferenceError,
+    LateError,
+    TooMuchError,
+)
 from service.http.codec import Headers
 from service.http.edge import Edge, Route
 from service.http.problem import Problem, overloaded
@@ -72,6 +79,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, InferenceError):
         log.error("production failed: %s", error)
         return Problem(500, "the model failed on this input")
+    if isinstance(error, ExplanationError):
+        log.error("an explanation failed: %s", error)
+        return Problem(500, "the explanation failed")
     log.error("unexpected error", exc_info=error)
     return Problem(500, "unexpected error; the log has the details under this request's time")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any, NamedTuple, TypeAlias
 
 from service.http import problem
@@ -26,6 +26,8 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HANDED_ON = ("/static_content/", "/schema.json")
 """Paths that BentoML answers, beside the page at ``/``."""
+HUNG_UP = 499
+"""The code under which a request is counted whose caller did not wait for the answer; nothing is sent."""
 UNKNOWN_ROUTE = "other"
 """The ``route`` label of paths that are not ours, so that no caller can make up a series."""
 BEGUN = "understudy.begun"
@@ -55,6 +57,10 @@ class Begun(NamedTuple):
 
     path: PredictPath
     question: Question
+
+
+class HungUp(Exception):
+    """The caller is gone."""
 
 
 class EdgeApp:
@@ -151,8 +157,12 @@ class EdgeApp:
             request_id = question.request_id
             answer = await path.answer(question)
             if question.wish is not None:
-                answer = await explaining(edge).explain(question, answer, question.wish)
+                work = explaining(edge).explain(question, answer, question.wish)
+                answer = await _while_wanted(receive, work)
             encoded = codec.encode(answer, question)
+        except HungUp:
+            edge.responded(route.template, HUNG_UP)
+            return
         except Exception as error:  # whatever it is, the caller gets a problem document
             await self._refuse(edge, route.template, scope, send, problem_of(error), request_id)
             return
@@ -235,6 +245,29 @@ class EdgeApp:
             for task, due in list(self._reading.items()):
                 if now > due:
                     task.cancel()
+
+
+async def _while_wanted(receive: Receive, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """What ``work`` gives; it is given up when the caller hangs up, so that others get their turn.
+
+    Raises:
+        HungUp: the caller did.
+    """
+    task, gone = asyncio.create_task(work), asyncio.create_task(_hang_up(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HungUp
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _send(send: Send, reply: Reply) -> None:

@@ -105,6 +105,8 @@ class ExplainCodec:
             raise does_not_fit([{"loc": ["explain"], "msg": "expected true or an object of options"}])
         if not self._candidates:
             return question._replace(wish=wish)
+        if question.arm == "canary":
+            raise does_not_fit([{"loc": ["X-Model-Arm"], "msg": "a comparison is of production's answer"}])
         asked = {"output": wish.ask.output, "label": wish.ask.label, "neighbours": wish.neighbours or None}
         errors = [
             {"loc": ["explain", name], "msg": "not offered for comparisons"}

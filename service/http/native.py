@@ -54,7 +54,7 @@ class NativeCodec:
         except UNREADABLE:
             return self._decode_patiently(body, head)
         question = ask(head, self._reader.rows(request.instances), request.request_id, request.routing_key)
-        if request.explain or request.uncertainty:
+        if request.explain is not False or request.uncertainty is not False:
             return self._with_offers(question, request.explain, request.uncertainty)
         return question
 
@@ -98,7 +98,7 @@ class NativeCodec:
 
     def _with_offers(self, question: Question, explain: Any, uncertainty: Any) -> Question:
         """The question with what is asked for beside the predictions."""
-        if uncertainty:
+        if uncertainty is not None and uncertainty is not False:
             raise does_not_fit([{"loc": ["uncertainty"], "msg": NO_UNCERTAINTY}])
         return question._replace(wish=self._wishes.read(explain))
 

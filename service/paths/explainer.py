@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -21,18 +22,33 @@ from service.domain.explainers.pair import Pair
 from service.domain.observation import Arm
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, label_indices
-from service.errors import DeadlineError, UnderstudyError
+from service.errors import BusyError, DeadlineError, UnderstudyError
 
 log = logging.getLogger("understudy.explainer")
 
 MOVED = 10
 """So many features are named in a comparison."""
+TELLING = 0.25
+"""Seconds, at most a quarter of an errand's time, that are kept for putting its explanations into words."""
 CONTENT_TYPES: dict[Form, str] = {
     "json": "application/json",
     "svg": "image/svg+xml",
     "png": "image/png",
     "html": "text/html; charset=utf-8",
 }
+
+
+class Turn(NamedTuple):
+    """What a thread works for."""
+
+    due: float
+    """``time.monotonic()`` at which nobody waits any more."""
+    wanted: Callable[[], bool]
+    """Whether somebody still waits."""
+
+
+TURN: ContextVar[Turn | None] = ContextVar("turn", default=None)
+"""The errand in work, for models: a method knows when to stop, but not that its caller has hung up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +73,8 @@ class Compared:
 class Models(Protocol):
     """What can be explained; a model is prepared when it is first asked for.
 
-    Both raise ``UnderstudyError`` where a model cannot be loaded, and ``Unsuitable`` where it cannot be
-    explained.
+    Both raise ``Unsuitable`` where a model cannot be loaded or explained, and ``BusyError`` where it is being
+    prepared.
     """
 
     def own(self, tag: str) -> Explainable:
@@ -102,18 +118,21 @@ class ExplainerPath:
         self._write = write
         self._write_comparison = write_comparison
 
-    def work(self, errand: Errand) -> Reply:
-        """What became of the errand; never raises."""
+    def work(self, errand: Errand, wanted: Callable[[], bool] = lambda: True) -> Reply:
+        """What became of the errand, given up once it is not ``wanted``; never raises."""
+        start = time.monotonic()
         key = _key(errand)
         kept = self._cache.get(key)
         if kept is not None:
-            return kept
-        start = time.monotonic()
+            return kept._replace(seconds=time.monotonic() - start)
+        turn = TURN.set(Turn(errand.due, wanted))
         try:
             against = errand.wish.against
             reply, found = self._explain(errand) if against is None else self._compare(errand, against)
         except Unsuitable as error:
             return Reply("unsuitable", [], reason=str(error))
+        except BusyError as error:
+            return Reply("busy", [], reason=str(error))
         except DeadlineError as error:
             return Reply("late", [], reason=str(error))
         except UnderstudyError as error:
@@ -122,6 +141,8 @@ class ExplainerPath:
         except Exception as error:  # a bug in one method must not end the thread
             log.exception("%s by %s", errand.model, errand.wish.ask.method)
             return Reply("failed", [], reason=repr(error))
+        finally:
+            TURN.reset(turn)
         reply = reply._replace(seconds=time.monotonic() - start)
         if not any(explanation.degraded for explanation in found):  # with more time it may be better
             self._cache.put(key, reply)
@@ -129,7 +150,8 @@ class ExplainerPath:
 
     def _explain(self, errand: Errand) -> tuple[Reply, list[Explanation]]:
         model = self._models.own(errand.model)
-        rows, start = model.project(errand.rows), time.monotonic()
+        drawn = errand.wish.form in ("svg", "png")  # a picture is of the first row
+        rows, start = model.project(errand.rows[:1] if drawn else errand.rows), time.monotonic()
         found = _explanations(model.offer, rows, errand)
         documents = _told(model.narrator, rows, found, errand, start)
         method = found[0].method
@@ -152,7 +174,7 @@ class ExplainerPath:
         pair = replace(found.pair, ask=replace(found.pair.ask, max_evals=ask.max_evals, seed=ask.seed))
         rows, start = errand.rows, time.monotonic()
         scores = self._models.own(errand.model).offer.subject.predict(rows)
-        before, after = pair.explain(rows, scores, errand.due)
+        before, after = pair.explain(rows, scores, _due(errand))
         if len(before) < len(rows):
             raise DeadlineError(f"{len(before)} of {len(rows)} rows could be compared before the deadline")
         response: dict[str, Any] = {"request_id": errand.request_id}
@@ -171,16 +193,21 @@ class ExplainerPath:
 
 def _explanations(offer: Offer, rows: FeatureBatch, errand: Errand) -> list[Explanation]:
     """One for each row; a method that takes long gets for each row its share of what time is left."""
-    ask = errand.wish.ask
+    ask, due = errand.wish.ask, _due(errand)
     if offer.methods[offer.chosen(ask)].quick:
-        return offer.explain(rows, ask, errand.due)
+        return offer.explain(rows, ask, due)
     found: list[Explanation] = []
     for index in range(len(rows)):
         now = time.monotonic()
-        if now >= errand.due:
+        if now >= due:
             raise DeadlineError(f"{index} of {len(rows)} rows were explained before the deadline")
-        found += offer.explain(rows[index : index + 1], ask, now + (errand.due - now) / (len(rows) - index))
+        found += offer.explain(rows[index : index + 1], ask, now + (due - now) / (len(rows) - index))
     return found
+
+
+def _due(errand: Errand) -> float:
+    """When methods have to be done, so that the reply is there when its caller wants it."""
+    return errand.due - min(TELLING, max(0.0, errand.due - time.monotonic()) / 4)
 
 
 def _told(

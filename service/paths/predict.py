@@ -92,6 +92,8 @@ class Serving:
     tally: Tally
     explain: Callable[[FeatureBatch, Scores, Wish], Explained | None] | None = None
     """Explains answered rows about as fast as they were inferred; None where that cannot be done."""
+    explain_rows: int = 1
+    """So many rows are explained in a time that the event loop can spare."""
 
 
 class Answer(NamedTuple):

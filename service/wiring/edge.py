@@ -27,7 +27,7 @@ from service.domain.observation import Arm
 from service.domain.projection import projection
 from service.domain.report import CandidateState, report
 from service.domain.schema import FeatureBatch, Scores
-from service.errors import DeadlineError, UnderstudyError
+from service.errors import BundleError, DeadlineError, UnderstudyError
 from service.http.codec import Head
 from service.http.edge import Edge, EdgeLimits
 from service.http.openapi_schemas import Described
@@ -158,9 +158,8 @@ class EdgeBuilder:
             rollout=rollouts.describe,
             report=partial(self._report, page),
             metrics=page.text,
-            global_views={
-                tag: partial(_global_views, tag) for tag in (settings.production, *settings.candidates)
-            },
+            global_views={tag: partial(_global_views, tag) for tag in settings.candidates}
+            | {settings.production: loaded.bundle.global_views},
         )
         limits = settings.limits
         asked = Limits(
@@ -213,7 +212,8 @@ class EdgeBuilder:
         inline_rows = int((self._settings.limits.inline_ms / 1000 - one) / per_row)
         spec = loaded.bundle.spec
         tally = metrics.arm(spec, arm)
-        return Serving(spec, infer, infer_in_thread, max(inline_rows, 0), tally, quick_explanations(loaded))
+        quick = quick_explanations(loaded, self._settings.limits.inline_ms / 1000)
+        return Serving(spec, infer, infer_in_thread, max(inline_rows, 0), tally, quick.explain, quick.rows)
 
     def _canary(self, production: Loaded, metrics: prometheus.EdgeMetrics, tag: str) -> Canary:
         loaded = self._load(tag)
@@ -292,5 +292,8 @@ class EdgeBuilder:
 
 
 def _global_views(tag: str) -> bytes | None:
-    """What a bundle in the store says of its model as a whole."""
-    return open_bundle(store.locate(tag)).global_views()
+    """What a bundle in the store says of its model as a whole; raises ``Problem`` where it is not there."""
+    try:
+        return open_bundle(store.locate(tag)).global_views()
+    except BundleError as error:
+        raise Problem(404, str(error)) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,15 +28,18 @@ from service.domain.neighbours import Neighbours
 from service.domain.pictures import compare_html, page_html, picture_svg
 from service.domain.projection import projection
 from service.domain.schema import FeatureBatch, Scores
-from service.errors import UnderstudyError
-from service.paths.explainer import Compared, Explainable, ExplainerPath
+from service.errors import BundleError, ConfigurationError, DeadlineError
+from service.paths.explainer import TURN, Compared, Explainable, ExplainerPath
 from service.settings import Environment, Settings
+from service.wiring.once import Once
 from service.wiring.shared import explainer_socket_path, explainer_status_path
 
 log = logging.getLogger("understudy.explainer")
 
 COMPARING = (TREE_EXACT, LINEAR_EXACT, PERMUTATION)
 """Methods that two models can be compared by."""
+PATIENCE = 0.5
+"""Seconds that a request waits for a model that is being prepared, before its caller has to come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,45 +60,54 @@ class ExplainerProcess:
 
 
 class LoadedModels:
-    """Models by tag, each loaded and prepared when it is first asked for, once."""
+    """Models by tag, each loaded and prepared when it is first asked for, once; others are not held up."""
 
     def __init__(self, settings: Settings, environment: Environment, publish: Callable[[Any], None]) -> None:
         self._settings = settings
         self._environment = environment
         self._publish = publish
         self._watchdog = Watchdog()
-        self._lock = threading.RLock()
-        self._loaded: dict[str, Loaded] = {}
-        self._own: dict[str, Explainable] = {}
-        self._compared: dict[tuple[str, str], Compared] = {}
+        self._loaded = Once(self._read)
+        self._own = Once(self._prepare)
+        self._compared = Once(self._pair)
+        self._publishing = threading.Lock()
         self._status: dict[str, Any] = {}
 
     def own(self, tag: str) -> Explainable:
         """A model relative to its own background."""
-        with self._lock:
-            found = self._own.get(tag)
-            if found is None:
-                found = self._own[tag] = self._prepare(tag)
-                self._status[tag] = _described(found.offer)
-                self._publish(self._status)
-            return found
+        with _by_name(tag):
+            return self._own.get(tag, PATIENCE)
+
+    def prepare(self, tag: str) -> None:
+        """Makes ready what is mostly asked for, however long it takes."""
+        with _by_name(tag):
+            self._own.get(tag)
+            if tag != self._settings.production:
+                self._compared.get((tag, "auto"))
 
     def beside_production(self, tag: str, method: str) -> Compared:
         """Production and a candidate, both relative to production's background."""
-        with self._lock:
-            key = (tag, method)
-            if key not in self._compared:
-                self._compared[key] = self._pair(tag, method)
-            return self._compared[key]
+        if method not in ("auto", *(each.name for each in COMPARING)):
+            names = ", ".join(each.name for each in COMPARING)
+            raise Unsuitable(f"two models are compared by {names}, not by {method!r}")
+        with _by_name(tag):
+            return self._compared.get((tag, method), PATIENCE)
 
     def _prepare(self, tag: str) -> Explainable:
-        loaded = self._load(tag)
+        loaded = self._loaded.get(tag)
         subject = self._subject(loaded)
         certificate = loaded.bundle.certificate()
-        found = offer(subject, self._methods(), subjects.forbidden_by(certificate))
-        production = self._load(self._settings.production).bundle.spec
+
+        def broken(method: str, error: Exception) -> None:
+            log.error("%s fails on %s", method, tag, exc_info=error)
+
+        found = offer(subject, self._methods(), subjects.forbidden_by(certificate), broken)
+        production = self._loaded.get(self._settings.production).bundle.spec
         project = projection(production, loaded.bundle.spec)
         log.info("%s can be explained by %s", tag, ", ".join(found.explainers))
+        with self._publishing:
+            self._status[tag] = _described(found)
+            self._publish(self._status)
         return Explainable(found, subjects.narrator(loaded.bundle, subject, _nearest(loaded.bundle)), project)
 
     def _methods(self) -> tuple[Method, ...]:
@@ -102,12 +115,10 @@ class LoadedModels:
             return METHODS
         return tuple(method for method in METHODS if method not in NEED_SHAP)
 
-    def _pair(self, tag: str, method: str) -> Compared:
+    def _pair(self, key: tuple[str, str]) -> Compared:
+        tag, method = key
         methods = [each for each in COMPARING if method in ("auto", each.name)]
-        if not methods:
-            names = ", ".join(each.name for each in COMPARING)
-            raise Unsuitable(f"two models are compared by {names}, not by {method!r}")
-        first, second = self._load(self._settings.production), self._load(tag)
+        first, second = self._loaded.get(self._settings.production), self._loaded.get(tag)
         forbidden = subjects.forbidden_by(first.bundle.certificate())
         production = offer(self._subject(first), methods, forbidden)
         candidate = self._subject(second)
@@ -125,23 +136,34 @@ class LoadedModels:
         theirs = replace(mine, spec=its, players=found.candidate.players, certificate=certificate)
         return Compared(found, mine, theirs)
 
-    def _load(self, tag: str) -> Loaded:
-        if tag not in self._loaded:
-            self._loaded[tag] = bundles.load(
-                tag, providers=self._environment.providers, threads=self._settings.server.threads
-            )
-        return self._loaded[tag]
+    def _read(self, tag: str) -> Loaded:
+        threads = self._settings.server.threads
+        return bundles.load(tag, providers=self._environment.providers, threads=threads)
 
     def _subject(self, loaded: Loaded) -> Subject:
         """The model under the watchdog: rows that a method makes up must not hang a thread for ever."""
         seconds = self._settings.explain.longest_deadline_ms / 1000
 
         def predict(rows: FeatureBatch) -> Scores:
-            return self._watchdog.predict(loaded.model, rows, time.monotonic() + seconds)
+            turn = TURN.get()
+            if turn is None:  # it is being prepared
+                return self._watchdog.predict(loaded.model, rows, time.monotonic() + seconds)
+            if not turn.wanted():
+                raise DeadlineError("nobody waits for this explanation any more")
+            return self._watchdog.predict(loaded.model, rows, turn.due)
 
         return replace(
             subjects.subject_of(loaded.bundle, loaded.model, loaded.bundle.gradient_path), predict=predict
         )
+
+
+@contextlib.contextmanager
+def _by_name(tag: str) -> Iterator[None]:
+    """A model that cannot be loaded, or does not fit production, is one that cannot be explained."""
+    try:
+        yield
+    except (BundleError, ConfigurationError) as error:
+        raise Unsuitable(f"{tag} cannot be explained: {error}") from error
 
 
 class ExplainerBuilder:
@@ -179,11 +201,9 @@ class ExplainerBuilder:
     def _prepare(self, models: LoadedModels) -> None:
         for tag in (self._settings.production, *self._settings.candidates):
             try:
-                models.own(tag)
-                if tag != self._settings.production:
-                    models.beside_production(tag, "auto")
-            except (UnderstudyError, Unsuitable) as error:
-                log.warning("%s cannot be explained: %s", tag, error)
+                models.prepare(tag)
+            except Unsuitable as error:
+                log.warning("%s", error)
             except Exception:  # the others can be explained all the same
                 log.exception("%s cannot be explained", tag)
         if self._settings.explain.shap:

@@ -88,3 +88,36 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     await_true(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.process
+def test_a_child_that_follows_its_parent_can_end_by_itself(tmp_path: Path) -> None:
+    ends = FOLLOWS.replace("time.sleep(60)", "time.sleep(0.05)")
+    with subprocess.Popen(
+        [sys.executable, "-c", ends, str(tmp_path / "born")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stderr is not None
+        said, status = child.stderr.read(), child.wait(20)  # its standard input is open all the time
+    assert (status, said) == (0, b"")
+
+
+def test_a_child_that_cannot_be_started_just_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def spawn(child: KeptChild) -> subprocess.Popen[bytes]:
+        started.append(len(started))
+        if len(started) == 2:
+            raise OSError("no memory")
+        wait = "60" if len(started) > 2 else "0"
+        return subprocess.Popen(["sleep", wait], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr(KeptChild, "_spawn", spawn)
+    child = KeptChild("it", ["sleep"], QUICK)
+    child.start()
+    try:
+        await_true(lambda: len(started) == 3)
+    finally:
+        child.stop()

@@ -33,9 +33,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., ErrandClient]]:
     servers: list[ErrandServer] = []
 
     def make(work: Work, queue: int = 4, threads: int = 1) -> ErrandClient:
-        servers.append(ErrandServer(tmp_path / "explainer.sock", work, queue=queue, threads=threads))
+        path = tmp_path / "explainer.sock"
+        servers.append(ErrandServer(path, lambda errand, _: work(errand), queue=queue, threads=threads))
         servers[-1].start()
-        return ErrandClient(tmp_path / "explainer.sock")
+        return ErrandClient(path)
 
     yield make
     for server in servers:
@@ -112,10 +113,15 @@ def test_nobody_waits_longer_than_the_deadline_and_what_is_late_is_not_begun(
     assert len(begun) == 2
 
 
-def test_an_explainer_that_is_not_there_is_busy(tmp_path: Path) -> None:
-    reply = asyncio.run(ErrandClient(tmp_path / "nobody.sock").send(errand()))
-    assert reply.status == "busy"
-    assert "not there" in reply.reason
+def test_an_explainer_that_is_not_there_is_busy_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = ErrandClient(tmp_path / "nobody.sock")
+    for _ in range(3):
+        reply = asyncio.run(client.send(errand()))
+        assert reply.status == "busy"
+        assert "not there" in reply.reason
+    assert len(caplog.records) == 1
 
 
 def test_an_explainer_that_dies_meanwhile_is_busy(tmp_path: Path) -> None:
@@ -143,6 +149,60 @@ def test_garbage_on_the_socket_breaks_nothing(start: Callable[..., ErrandClient]
             caller.connect(str(tmp_path / "explainer.sock"))
             caller.sendall(garbage)
     assert asyncio.run(client.send(errand())).status == "done"
+
+
+def test_an_edge_that_hangs_up_takes_its_errand_back(tmp_path: Path) -> None:
+    begun, done = threading.Event(), []
+
+    def work(found: Errand, wanted: Callable[[], bool]) -> Reply:
+        begun.set()
+        while found.request_id == "in work" and wanted():
+            time.sleep(0.001)
+        done.append(found.request_id)
+        return Reply("done", [])
+
+    server = ErrandServer(tmp_path / "explainer.sock", work, queue=1, threads=1)
+    server.start()
+    client = ErrandClient(tmp_path / "explainer.sock")
+
+    async def ask(name: str, seconds: float, unless: str) -> Reply:
+        while True:
+            reply = await client.send(errand(seconds)._replace(request_id=name))
+            if reply.status != unless:
+                return reply
+
+    async def hang_up() -> None:
+        first = asyncio.create_task(ask("in work", 60, unless="busy"))
+        await asyncio.to_thread(begun.wait, 10)
+        second = asyncio.create_task(ask("waiting", 60, unless="busy"))
+        await ask("is it full?", 0.01, unless="late")
+        second.cancel()
+        await ask("is there room?", 0.01, unless="busy")
+        first.cancel()
+        await ask("last", 60, unless="busy")
+
+    try:
+        asyncio.run(hang_up())
+    finally:
+        server.stop()
+    assert done == ["in work", "last"]
+
+
+def test_a_path_longer_than_an_address_works(tmp_path: Path) -> None:
+    path = tmp_path / ("d" * 90) / ("e" * 90) / "explainer.sock"
+    server = ErrandServer(path, lambda errand, _: Reply("done", [b"there"]), queue=1, threads=1)
+    server.start()
+    try:
+        assert asyncio.run(ErrandClient(path).send(errand())).documents == [b"there"]
+    finally:
+        server.stop()
+
+
+def test_a_socket_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    server = ErrandServer(tmp_path / "file" / "s", lambda errand, _: Reply("done", []), queue=1, threads=1)
+    with pytest.raises(OSError, match="file"):
+        server.start()
 
 
 def test_a_second_explainer_takes_over_the_socket(start: Callable[..., ErrandClient]) -> None:

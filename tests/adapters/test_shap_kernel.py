@@ -73,7 +73,7 @@ def test_it_prints_and_logs_nothing(
 
 
 def test_too_small_a_budget_is_refused() -> None:
-    with pytest.raises(Unsuitable, match="max_evals 20 is too few for kernel: needs 26"):
+    with pytest.raises(Unsuitable, match="max_evals 20 is too few for kernel: needs 27"):
         KERNEL.build(tangled(width=12))(np.ones((1, 12), np.float32), Ask(max_evals=20), NEVER)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from tests.domain.explainers.forests import enumerated, forest, rows_of
 from tests.domain.explainers.games import NEVER
 from tests.domain.explainers.tree_subjects import tree_subject
 
+ROOT = Path(__file__).parents[2]
 READABLE = (Mode.LEQ, Mode.LT, Mode.GTE, Mode.GT)
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-5}
 
@@ -91,6 +96,27 @@ def test_a_tree_that_would_end_the_process_is_declined() -> None:
         shap_trees.shap_trees(trees, 0)
 
 
+def test_a_tree_too_deep_for_its_time_is_declined() -> None:
+    trees = _chain(shap_trees.MAX_DEPTH + 1, columns=5)
+    with pytest.raises(Unsuitable, match="a tree 257 tests deep; shap takes too long beyond 256"):
+        shap_trees.shap_trees(trees, 0)
+
+
+def test_trees_that_would_fill_the_memory_are_declined() -> None:
+    trees = _chain(200, columns=5)  # 401 nodes with its leaves
+    many = replace(trees, roots=np.concatenate([trees.roots, np.full(25_000, ~0)]))
+    with pytest.raises(Unsuitable, match=r"10,025,401 cells of memory"):
+        shap_trees.shap_trees(many, 0)
+
+
+def test_the_largest_and_the_deepest_trees_that_are_taken_do_not_end_the_process() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", _EXTREMES], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert [float(gap) < 1e-5 for gap in found.stdout.split()] == [True, True]
+
+
 def test_players_of_several_columns_are_declined() -> None:
     rng = np.random.default_rng(10)
     subject = tree_subject(forest(rng, modes=READABLE), rows_of(rng, 5), owner=(0, 0, 1, 2, 3))
@@ -108,6 +134,41 @@ def test_nothing_is_started_after_the_deadline() -> None:
 def test_it_stands_in_for_tree_exact_away_from_the_edge() -> None:
     assert TREE_SHAP.name == tree_exact.TREE_EXACT.name
     assert not TREE_SHAP.quick
+
+
+_EXTREMES = """
+import numpy as np
+from service.adapters.shap_trees import MAX_DEPTH, MAX_NODES, build
+from service.domain.explainers.game import Ask
+from tests.adapters.test_shap_trees import _chain, full_tree
+from tests.domain.explainers.tree_subjects import tree_subject
+
+rng = np.random.default_rng(12)
+for trees in (full_tree(14), _chain(MAX_DEPTH, columns=20)):
+    assert len(trees.columns) + len(trees.leaf_values) in (MAX_NODES, 2 * MAX_DEPTH + 1)
+    background = rng.normal(size=(20, 20)).astype(np.float32)
+    (found,) = build(tree_subject(trees, background))(background[:1] + 1, Ask(), float("inf"))
+    print(found.additivity_gap)
+"""
+"""What could end a process is tried in one of its own."""
+
+
+def full_tree(depth: int) -> TreeEnsemble:
+    """All of its paths are as long; 20 columns in turn."""
+    rng = np.random.default_rng(13)
+    nodes = np.arange(2**depth - 1)
+    children = [2 * nodes + side for side in (1, 2)]
+    return TreeEnsemble(
+        columns=nodes % 20,
+        thresholds=rng.normal(size=len(nodes)).astype(np.float32),
+        modes=np.zeros(len(nodes), np.uint8),
+        if_true=np.where(children[0] < len(nodes), children[0], ~(children[0] - len(nodes))),
+        if_false=np.where(children[1] < len(nodes), children[1], ~(children[1] - len(nodes))),
+        nan_is_true=np.zeros(len(nodes), bool),
+        roots=np.array([0]),
+        leaf_values=rng.normal(size=(2**depth, 1)),
+        base=np.zeros(1),
+    )
 
 
 def _chain(depth: int, columns: int = 0) -> TreeEnsemble:

@@ -163,8 +163,11 @@ class World:
         self.path.split = Split(Rollout("m:new", 1, "s"), canary)
 
 
-def sending(body: bytes | list[bytes], then: Body | None = None) -> Body:
-    """A caller that sends ``body``, in parts where it is a list, and then does ``then``."""
+def sending(body: bytes | list[bytes], then: Body | None = None, after: Body | None = None) -> Body:
+    """A caller that sends ``body``, in parts where it is a list, and does ``then`` before it is complete.
+
+    What it does once it is complete is ``after``; by default nobody may ask.
+    """
     parts = [body] if isinstance(body, bytes) else body
     last = len(parts) - 1
     events = iter(
@@ -178,8 +181,9 @@ def sending(body: bytes | list[bytes], then: Body | None = None) -> Body:
         event = next(events, None)
         if event is not None:
             return event
-        assert then is not None, "read beyond the end of the body"
-        return await then()
+        further = then or after
+        assert further is not None, "read beyond the end of the body"
+        return await further()
 
     return receive
 

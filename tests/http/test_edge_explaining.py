@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from service.http.codec import Encoded, Head
 from service.http.edge import Route
 from service.paths.explain import ExplainPath
 from service.paths.predict import Answer, Explained, Question
-from tests.http.edges import FakeCodec, World
+from tests.http.edges import FakeCodec, World, hang_up, sending, silence
 
 
 class ExplainingCodec(FakeCodec):
@@ -38,6 +39,7 @@ class Explaining(World):
         self.errands: list[Errand] = []
         self.status = status
         self.noted: list[str] = []
+        self.given_up = 0
         path = ExplainPath(
             self, deadline=1.0, max_rows=5, explained=lambda method, seconds: self.noted.append(method)
         )
@@ -55,10 +57,15 @@ class Explaining(World):
 
     async def send(self, errand: Errand) -> Reply:
         self.errands.append(errand)
+        if errand.wish.ask.method == "endless":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.given_up += 1
         return Reply(self.status, [b"slowly"], method="slow", reason="this is why")
 
     def post(self, path: str, method: bytes) -> Any:
-        return self.ask("POST", path, method)
+        return asyncio.run(self.call("POST", path, {}, sending(method, after=silence)))
 
 
 @pytest.mark.parametrize(("method", "said"), [(b"quick", b"quickly"), (b"slow", b"slowly")])
@@ -83,6 +90,7 @@ def test_what_cannot_be_explained_is_a_problem_and_no_traffic(status: Status, co
     response = world.post("/predict", b"slow")
     assert response.problem["status"] == code
     assert ("this is why" in response.problem["detail"]) == (code != 500)
+    assert ("the explanation failed" in response.problem["detail"]) == (code == 500)
     assert ("retry-after" in response.headers) == (code == 503)
     assert world.log == ["start", "body"]
 
@@ -112,3 +120,21 @@ def test_without_a_fit_model_nothing_is_explained() -> None:
     response = world.post("/explain", b"quick")
     assert response.status == 503
     assert json.loads(response.body)["detail"] == "not ready: credit:gbm-1 fails parity"
+
+
+def test_a_caller_who_hangs_up_is_not_worked_for_and_gives_back_the_place() -> None:
+    world = Explaining()
+    world.edge = replace(world.edge, limits=replace(world.edge.limits, max_concurrency=1))
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    async def go() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+        await world.app(scope, sending(b"endless", after=hang_up), send)
+
+    asyncio.run(go())
+    assert (sent, world.given_up, world.responded) == ([], 1, [("/predict", 499)])
+    assert world.tally.seconds == []
+    assert world.post("/predict", b"slow").status == 200

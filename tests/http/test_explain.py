@@ -71,6 +71,8 @@ def test_a_comparison_is_with_the_first_candidate_or_the_named_one_and_always_of
             {"loc": ["candidate"], "msg": "expected one of m:1, m:2"}
         ]
     assert refusal(COMPARE, body_of(), head(accept="image/png")).errors[0]["loc"] == ["accept"]
+    canary = head()._replace(arm="canary")
+    assert refusal(COMPARE, body_of(), canary).errors[0]["loc"] == ["X-Model-Arm"]
 
 
 @pytest.mark.parametrize(

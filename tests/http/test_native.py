@@ -75,7 +75,7 @@ def test_an_id_has_to_be_a_string(field: str, value: Any) -> None:
 def test_what_is_not_offered_yet_is_refused_by_name_and_may_be_switched_off() -> None:
     for off in (False, None):
         assert codec_of().decode(body_of(uncertainty=off), head()).rows.tolist() == [[1, 2, 3]]
-    for on in (True, {"confidence": 0.9}, "yes"):
+    for on in (True, {"confidence": 0.9}, "yes", {}, 0, ""):
         assert refusal(codec_of(), body_of(uncertainty=on)).errors[0]["loc"] == ["uncertainty"]
 
 
@@ -86,7 +86,10 @@ def test_a_wish_for_explanations_travels_with_the_question(instances: Any) -> No
     asked = codec_of().decode(body_of(instances=instances, explain={"method": "lime", "top": 2}), head()).wish
     assert asked is not None
     assert (asked.ask.method, asked.top) == ("lime", 2)
-    for wrong in ("yes", 1, {"topp": 5}):
+    asked = codec_of().decode(body_of(instances=instances, explain={}), head()).wish
+    assert asked is not None
+    assert asked.ask.method == "auto"
+    for wrong in ("yes", 1, {"topp": 5}, 0, "", []):
         assert (
             refusal(codec_of(), body_of(instances=instances, explain=wrong)).errors[0]["loc"][0] == "explain"
         )

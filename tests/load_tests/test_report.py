@@ -62,7 +62,7 @@ def test_writes_a_result_with_its_readable_twin(tmp_path: Path) -> None:
 
 def test_a_record_leaves_out_what_json_cannot_say() -> None:
     assert "floor" in report.record(Finding("a", 1.23456, "x"))
-    assert report.record(Finding("a", 1.23456, "x"))["value"] == 1.2346
+    assert report.record(Finding("a", 1.23456789e-7, "x"))["value"] == 1.23457e-7
     assert "value" not in report.record(Finding("a", float("inf"), "x"))
 
 

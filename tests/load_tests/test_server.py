@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from load_tests import contestants
 from load_tests.crashes import CrashLoop
 from load_tests.machine import choose_cores
-from load_tests.server import StartError, free_port, get, running
+from load_tests.server import Server, StartError, free_port, get, running
 
 pytestmark = pytest.mark.process
 
@@ -41,6 +42,24 @@ def test_a_suspended_server_uses_no_cpu_and_still_stops() -> None:
         assert get(server.address, "/")[0] == 200
         server.suspend()
     assert not psutil.pid_exists(server.pid)
+
+
+def test_a_server_is_idle_once_none_of_its_processes_wants_the_cpu() -> None:
+    busy = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    with contestants.constant(choose_cores()[0]) as server:
+        start = time.monotonic()
+        server.await_idle(60)
+        assert time.monotonic() - start < 60, "a server that does nothing is not idle"
+    with subprocess.Popen([sys.executable, "-c", busy]) as process:
+        try:
+            working = Server(0, process.pid, Path(), Path(), 0.0)
+            start = time.monotonic()
+            working.await_idle(2)
+            assert time.monotonic() - start >= 2, "its child is at work"
+        finally:
+            for child in psutil.Process(process.pid).children():
+                child.kill()
+            process.kill()
 
 
 def test_a_server_that_ends_at_once_is_reported_with_its_log() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,13 @@ def test_pictures_stay_within_what_the_background_has_and_are_the_same_each_time
     assert once.images.min() >= subject.background.min()
     assert once.images.max() <= subject.background.max()
     assert (once.margins >= once.started_at).all()
+
+
+def test_margins_are_log_odds_also_where_methods_explain_probabilities() -> None:
+    subject = picture()
+    plain, own = (activation_maximisation(replace(subject, output=each)) for each in (None, "probability"))
+    np.testing.assert_array_equal(plain.margins, own.margins)
+    np.testing.assert_array_equal(plain.started_at, own.started_at)
 
 
 def test_a_regression_model_gets_one_picture_of_high_value() -> None:

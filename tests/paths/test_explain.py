@@ -13,14 +13,15 @@ from service.domain.errand import Errand, Reply, Status
 from service.domain.explainers.document import Wish
 from service.domain.explainers.game import Ask, Unsuitable
 from service.domain.schema import FeatureBatch, Scores
-from service.errors import BusyError, InferenceError, LateError, TooMuchError, UnderstudyError
-from service.paths.explain import INLINE_ROWS, ExplainPath
+from service.errors import BusyError, ExplanationError, LateError, TooMuchError, UnderstudyError
+from service.paths.explain import ExplainPath
 from service.paths.predict import Answer, Explained, Question, Serving
 from tests.domain.models import spec
 from tests.paths.predicts import FakeTally
 
 ROW = np.array([[30, 1, 0.5]], np.float32)
 SCORES = np.array([[0.25, 0.75]], np.float32)
+AT_ONCE = 8
 
 
 @dataclass
@@ -42,6 +43,7 @@ class World:
         self.remote = remote or FakeRemote()
         self.noted: list[tuple[str, float]] = []
         self.quick = quick
+        self.seconds = 0.0
         self.path = ExplainPath(
             self.remote,
             deadline=1.5,
@@ -54,6 +56,7 @@ class World:
             raise Unsuitable("impossible cannot explain m:prod")
         if wish.ask.method != "auto":
             return None
+        time.sleep(self.seconds)
         return Explained("tree", 0.001, [b'{"score":%.2f}' % score for score in scores[:, 1]])
 
     def answer(self, rows: int = 1) -> Answer:
@@ -65,6 +68,7 @@ class World:
             10,
             FakeTally(),
             self.explain if self.quick else None,  # type: ignore[arg-type]
+            AT_ONCE,
         )
         return Answer("an id", serving, "production", np.repeat(SCORES, rows, axis=0), [1] * rows)
 
@@ -106,11 +110,30 @@ def test_whatever_takes_longer_is_not_done_here(wish: Wish) -> None:
 
 
 def test_many_rows_of_a_quick_method_do_not_hold_up_the_event_loop_and_need_no_explainer() -> None:
-    world, wish = World(), Wish()
-    rows = INLINE_ROWS + 1
+    world, wish, turns = World(), Wish(), 0
+    rows = 3 * AT_ONCE + 1
     assert world.path.here(question(wish, rows), world.answer(rows), wish) is None
-    assert len(world.ask(wish, rows).explanations) == rows
+
+    async def ask() -> Answer:
+        nonlocal turns
+        asked = asyncio.create_task(world.path.explain(question(wish, rows), world.answer(rows), wish))
+        while not asked.done():
+            await asyncio.sleep(0)  # what others get between two parts
+            turns += 1
+        return asked.result()
+
+    assert asyncio.run(ask()).explanations == [b'{"score":0.75}'] * rows
+    assert turns >= rows // AT_ONCE
+    assert world.noted == [("tree", pytest.approx(0.004))]
     assert world.remote.errands == []
+
+
+def test_many_rows_of_a_quick_method_keep_to_the_deadline_too() -> None:
+    world, wish = World(), Wish(deadline=0.01)
+    world.seconds = 0.02
+    with pytest.raises(LateError, match="8 of 25 rows"):
+        world.ask(wish, 25)
+    assert len(world.ask(wish, AT_ONCE).explanations) == AT_ONCE  # what is done is not thrown away
 
 
 def test_an_errand_carries_the_rows_the_model_and_the_deadline_of_its_caller() -> None:
@@ -136,7 +159,7 @@ def test_a_picture_and_a_comparison_take_the_place_of_the_answer() -> None:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [("unsuitable", Unsuitable), ("busy", BusyError), ("late", LateError), ("failed", InferenceError)],
+    [("unsuitable", Unsuitable), ("busy", BusyError), ("late", LateError), ("failed", ExplanationError)],
 )
 def test_what_the_explainer_could_not_do_is_raised_with_its_reason(
     status: Status, error: type[UnderstudyError]

@@ -25,8 +25,8 @@ from service.domain.explainers.game import (
 from service.domain.explainers.offer import offer
 from service.domain.explainers.pair import pair
 from service.domain.schema import Feature, FeatureBatch, ModelSpec, Schema, Scores
-from service.errors import BundleError, DeadlineError
-from service.paths.explainer import Compared, Explainable, ExplainerPath
+from service.errors import BundleError, BusyError, DeadlineError
+from service.paths.explainer import TELLING, TURN, Compared, Explainable, ExplainerPath
 
 FEATURES = (Feature("a", "float"), Feature("b", "float"))
 SPEC = ModelSpec("m", "prod", "binary", Schema(FEATURES, "tensor"), ("no", "yes"))
@@ -133,7 +133,9 @@ def test_a_quick_method_takes_all_rows_at_once_and_a_slow_one_shares_the_time() 
 def test_the_same_question_is_answered_from_memory_whoever_asks_and_another_is_not() -> None:
     world = World()
     first = world.work()
-    assert world.work(deadline=0.3) == first
+    again = world.work(deadline=0.3)
+    assert again._replace(seconds=first.seconds) == first
+    assert again.seconds < 1  # what it took this time
     assert len(world.methods.calls) == 1
     for other in (
         {"rows": ROWS + 1},
@@ -163,6 +165,36 @@ def test_a_picture_gets_the_whole_response_with_the_prediction() -> None:
     assert sum(response["explanations"][0]["prediction"]["probabilities"].values()) == pytest.approx(1)
 
 
+def test_a_picture_explains_the_row_it_shows_and_no_other() -> None:
+    world = World()
+    world.work(form="svg")
+    assert [rows for _, rows, _ in world.methods.calls] == [1]
+
+
+def test_a_method_has_to_be_done_while_there_is_time_to_tell() -> None:
+    for seconds in (0.2, 10.0):
+        world = World()
+        world.work(seconds=seconds)
+        ((_, _, left),) = world.methods.calls
+        assert 0 < seconds - left == pytest.approx(min(TELLING, seconds / 4), abs=0.1)
+
+
+def test_models_can_ask_for_whom_they_work() -> None:
+    world, seen = World(), []
+
+    def own(tag: str) -> Explainable:
+        seen.append(TURN.get())
+        raise Unsuitable("that is all")
+
+    world.own = own  # type: ignore[method-assign]  # looks into the middle of an errand
+    errand = Errand("m:prod", ROWS, Wish(), "an id", "production", time.monotonic() + 5)
+    world.path.work(errand, lambda: False)
+    (turn,) = seen
+    assert turn is not None
+    assert (turn.due, turn.wanted()) == (errand.due, False)
+    assert TURN.get() is None
+
+
 def test_a_comparison_names_the_features_whose_share_of_the_influence_moved() -> None:
     reply = World().work(against="m:new")
     (page,) = reply.documents
@@ -181,6 +213,7 @@ def test_a_comparison_names_the_features_whose_share_of_the_influence_moved() ->
     [
         (Unsuitable("it is too large"), "unsuitable"),
         (DeadlineError("it took too long"), "late"),
+        (BusyError("it is being prepared"), "busy"),
         (BundleError("it is damaged"), "failed"),
         (ZeroDivisionError("it is a bug"), "failed"),
     ],

@@ -22,6 +22,7 @@ from service.domain.explainers.game import (
     Subject,
     Unsuitable,
     explained,
+    label_of,
     value_function,
 )
 from service.domain.explainers.predicates import predicates_of, rule_in_words
@@ -53,9 +54,9 @@ class Anchor:
         self._answers = np.array(label_indices(subject.spec, self._scores), dtype=np.intp)
 
     def __call__(self, rows: FeatureBatch, ask: Ask, due: float) -> list[Explanation]:
-        """See ``game.Explainer``; the rule is of the row's own answer, whatever ``ask.label`` says."""
+        """See ``game.Explainer``; the rule is of the row's own answer; another one asked for is told."""
         output: OutputKind = ask.output or "probability"
-        value_function(self._subject, output, None)
+        value_function(self._subject, output, label_of(self._spec, ask, 0))
         found = []
         for done, row in enumerate(rows):
             now = time.monotonic()
@@ -68,6 +69,7 @@ class Anchor:
         answered = label_indices(self._spec, self._subject.predict(row[None]))[0]
         held = self._answers == answered
         evaluated, short = 0, None
+        wrong = None if ask.label in (None, answered) else "the row does not get the class that is asked for"
         if held.mean() >= PRECISION:  # no rule is needed, and the background's own share is no estimate
             share = float(held.mean())
             detail = {"found": True, **_told([], Certificate(share, share, len(held)), 1.0)}
@@ -89,7 +91,7 @@ class Anchor:
             base_value=float(explained(self._scores, output, answered).mean()),
             values=np.empty(0),
             rows_evaluated=evaluated + 1,
-            degraded=short and f"the search stopped {short}: a better rule may exist",
+            degraded=wrong or (short and f"the search stopped {short}: a better rule may exist"),
             detail=detail,
         )
 

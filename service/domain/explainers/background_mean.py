@@ -29,6 +29,9 @@ SMOOTHING = 0.001
 """Ridge penalty of the fit's coefficients, as a share of a regressor's typical sum of squares."""
 PRIOR_DRAWS = 30.0
 """Ridge penalty of the regression on the controls: what it would take that many draws to overrule."""
+LEVERAGE_POWER = 0.85
+"""How residuals make up for having been fitted: between HC2 (0.5, too narrow where many regressors meet few
+draws of heavy tails) and HC3 (1, too wide); chosen for coverage on the demo models."""
 FEWEST_REPEATS = 4
 """Rows drawn again without which noise is not told from differences between rows."""
 
@@ -76,8 +79,8 @@ def controls_of(subject: Subject, scores: Values) -> Controls:
     )
     residual = target - fitted.sum(axis=1)
     columns = np.column_stack([fitted, residual])
-    spread = columns.std(axis=0)
-    columns = columns / np.where(spread > 1e-9 * max(float(spread.max()), 1e-300), spread, np.inf)
+    spread, size = columns.std(axis=0), float(np.abs(scores).max())
+    columns = columns / np.where(spread > 1e-9 * max(size, 1e-300), spread, np.inf)  # else it is rounding
     return Controls(columns, -fitted - residual[:, None] / fitted.shape[1])
 
 
@@ -99,13 +102,14 @@ def average(
     penalty[0] = 0
     solved = np.linalg.solve(design.T @ design + np.diag(penalty), design.T)  # [regressors, draws]
     leverage = np.einsum("ij,ji->i", design, solved)
-    residuals = (rest - design @ (solved @ rest)) / np.sqrt(np.maximum(1 - leverage, 1e-9))[:, None]
+    fitting = np.maximum(1 - leverage, 1e-9) ** LEVERAGE_POWER
+    residuals = (rest - design @ (solved @ rest)) / fitting[:, None]
     weights = solved[0]  # of each draw in the prediction at the controls' mean, which is 0
     by_row = np.bincount(drawn, weights=weights, minlength=rows)
-    found = _split(residuals, drawn, draws - float(leverage.sum()), noiseless)
+    found = _split(residuals, drawn, draws - 1, noiseless)
     noise = found.noise * float(weights @ weights)
-    between = found.between + _unseen(found.noise + found.between, drawn, controls)
-    between = between * max(float(by_row @ by_row) - 1 / rows, 0.0)
+    between = found.between + _correction(found.noise + found.between, drawn, controls)
+    between = np.maximum(between, 0) * max(float(by_row @ by_row) - 1 / rows, 0.0)
     raw = (shares - shares.mean(axis=0)) * np.sqrt(draws / (draws - 1))
     return Average(
         weights @ rest,
@@ -138,17 +142,17 @@ class _Variances:
         return wider
 
 
-def _unseen(variance: Values, drawn: NDArray[np.intp], controls: Controls) -> Values:
-    """Variance over rows that the drawn rows happen not to show, [players].
+def _correction(variance: Values, drawn: NDArray[np.intp], controls: Controls) -> Values:
+    """What is to be added to the variance over rows because the drawn rows are not quite like all, [players].
 
-    A value that few rows have may be in none of the drawn ones, which then agree too well. How much less the
-    first guesses vary over the drawn rows than over all is known, and so is what part of such variance is left
-    after the regression, over all players.
+    A value that few rows have may be in none of the drawn ones, which then agree too well. How much the first
+    guesses vary over the drawn rows and over all is known, and so is which part of such variance the
+    regression leaves, over all players. At most a third of the variance is taken away.
     """
     shown = (controls.offsets[drawn] ** 2).mean(axis=0)
     left = float(variance.sum()) / max(float(shown.sum()), 1e-300)
-    missing: Values = left * np.maximum((controls.offsets**2).mean(axis=0) - shown, 0)
-    return missing
+    lacking: Values = left * ((controls.offsets**2).mean(axis=0) - shown)
+    return np.maximum(lacking, -variance / 3)
 
 
 def _split(

@@ -89,8 +89,6 @@ class Ground:
             Unsuitable: the model has no such output or class.
         """
         spec = self.subject.spec
-        if ask.label is not None and not 0 <= ask.label < max(len(spec.classes), 1):
-            raise Unsuitable(f"{spec.tag} has no class number {ask.label}; it has {len(spec.classes)}")
         output = ask.output or self.subject.own_output()
         scores = self.subject.predict(rows)
         cases = []

@@ -25,6 +25,7 @@ from service.domain.explainers.game import (
     Subject,
     Unsuitable,
     explained,
+    label_of,
     value_function,
 )
 from service.domain.explainers.moves import learn_moves
@@ -67,7 +68,7 @@ class Counterfactual:
     def __call__(self, rows: FeatureBatch, ask: Ask, due: float) -> list[Explanation]:
         """See ``game.Explainer``; ``ask.label`` is the wanted class where it differs from the answer."""
         output: OutputKind = ask.output or "probability"
-        value_function(self._subject, output, None)
+        value_function(self._subject, output, label_of(self._spec, ask, 0))
         found = []
         for done, row in enumerate(rows):
             now = time.monotonic()

@@ -85,7 +85,8 @@ class Narrator:
             "degraded": _degraded(explanation, sum(values)),
         }
         if len(shown) < len(values):
-            rest = [value for player, value in enumerate(values) if player not in set(shown)]
+            named = set(shown)
+            rest = [value for player, value in enumerate(values) if player not in named]
             document["others"] = {"features": len(rest), "value": sum(rest)}
         if explanation.detail:
             document["detail"] = dict(explanation.detail)

@@ -63,7 +63,7 @@ class Exhaustive:
     def _explain(self, case: Case, order: NDArray[np.intp], ask: Ask, due: float) -> Explanation:
         cost = len(self._members) - 2
         most = max(1, run_rows(self._ground.subject.background) // max(cost, 1))
-        tried = [self._shares(case, order[part]) for part in in_time(len(order), most, due, FEWEST)]
+        tried = [self._shares(case, order[part]) for part in in_time(len(order), most, due, least=1)]
         shares = np.concatenate([np.empty((0, self._members.shape[1])), *tried])
         done, total = len(shares), len(case.background)
         if done < min(FEWEST, total):

@@ -89,7 +89,8 @@ class Explanation:
     rows_evaluated: int = 0
     """Model rows that were evaluated for this explanation."""
     off_manifold_share: float | None = None
-    """Share of the evaluated rows that look like nothing in the background; None where none were made up."""
+    """Share of the evaluated rows that look like nothing in the background; None where none were made up, and
+    of methods that follow a gradient or search for rows or rules of their own."""
     degraded: str | None = None
     """What falls short of what was asked for, in a sentence."""
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -249,7 +250,13 @@ def natural_output(spec: ModelSpec, scores: Scores) -> OutputKind:
 
 
 def label_of(spec: ModelSpec, ask: Ask, answered: int) -> int | None:
-    """The explained class of a row that was answered ``answered``; None for regression."""
+    """The explained class of a row that was answered ``answered``; None for regression.
+
+    Raises:
+        Unsuitable: the model has no such class.
+    """
+    if ask.label is not None and not 0 <= ask.label < len(spec.classes):
+        raise Unsuitable(f"{spec.tag} has no class number {ask.label}; it has {len(spec.classes)}")
     if not spec.classes:
         return None
     if ask.label is not None:

@@ -51,6 +51,10 @@ class IntegratedGradients:
     """The method at work on one model."""
 
     def __init__(self, subject: Subject) -> None:
+        if subject.own_output() == "probability":
+            raise Unsuitable(
+                "the model is often so certain that there are no log-odds for gradients to add up to"
+            )
         self._slopes = slopes_of(subject)
 
     def __call__(self, rows: FeatureBatch, ask: Ask, due: float) -> list[Explanation]:

@@ -61,7 +61,8 @@ class LinearExact:
         a softmax the one whose margins sum to 0 over the classes.
 
         Raises:
-            Unsuitable: a probability is asked for; it is not a sum of the players' terms.
+            Unsuitable: a probability is asked for, which is not a sum of the players' terms, or a class that
+                is none.
         """
         spec = self.subject.spec
         output: OutputKind = "margin" if spec.classes else "value"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from service.domain.explainers.game import Ask, Explainer, Explanation, Method, Subject, Unsuitable
@@ -67,7 +67,12 @@ class Offer:
                 yield name
 
 
-def offer(subject: Subject, methods: Iterable[Method], forbidden: Mapping[str, str] | None = None) -> Offer:
+def offer(
+    subject: Subject,
+    methods: Iterable[Method],
+    forbidden: Mapping[str, str] | None = None,
+    broken: Callable[[str, Exception], None] | None = None,
+) -> Offer:
     """Prepares every method that can explain ``subject``.
 
     Where several methods share a name, the first that can is taken.
@@ -76,6 +81,8 @@ def offer(subject: Subject, methods: Iterable[Method], forbidden: Mapping[str, s
         subject: the model.
         methods: all that are known.
         forbidden: methods that must not be offered, with the reason, though they could.
+        broken: told of a method that fails for any other reason than that it is unsuitable, and how; the
+            others are offered all the same. Without it such a failure is raised.
     """
     found: dict[str, Method] = {}
     explainers: dict[str, Explainer] = {}
@@ -91,6 +98,11 @@ def offer(subject: Subject, methods: Iterable[Method], forbidden: Mapping[str, s
         except Unsuitable as error:
             first = refused.get(method.name)
             refused[method.name] = f"{first}; {error}" if first else str(error)
+        except Exception as error:  # a bug, or a graph like no other
+            if broken is None:
+                raise
+            broken(method.name, error)
+            refused[method.name] = f"it fails on this model: {error!r}"
         else:
             found[method.name] = method
             refused.pop(method.name, None)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.explainers.coalitions import Case, Ground, ground_of
-from service.domain.explainers.game import Ask, Gradient, Subject, Unsuitable, Values
+from service.domain.explainers.game import Ask, Gradient, OutputKind, Subject, Unsuitable, Values
 from service.domain.schema import FeatureBatch
 
 
@@ -33,12 +33,12 @@ class Slopes:
         Raises:
             Unsuitable: a probability is asked for, or a row has a missing value.
         """
-        own = self.subject.own_output()
+        own: OutputKind = "margin" if self.subject.spec.classes else "value"
         if ask.output not in {None, own}:
             raise Unsuitable(f"gradients are of the {own}, not of the {ask.output}; ask for {own}")
         if np.isnan(rows).any():
             raise Unsuitable("a row with a missing value has no gradient")
-        return self.ground.cases(rows, ask)
+        return self.ground.cases(rows, replace(ask, output=own))
 
     def at(self, rows: FeatureBatch, case: Case) -> NDArray[np.float64]:
         """The explained number's derivative at each row, [rows, width]."""

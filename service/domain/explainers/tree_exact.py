@@ -121,14 +121,14 @@ class TreeExplainer:
             ask: see ``game.Explainer``.
 
         Raises:
-            Unsuitable: another output is asked for than the trees add up to.
+            Unsuitable: another output is asked for than the trees add up to, or a class that is none.
         """
         model = self._model
         if ask.output not in (None, model.output):
             raise Unsuitable(f"the trees of this model add up to its {model.output}, not to its {ask.output}")
+        label = label_of(self._spec, ask, 0)
         encoded = model.encode(rows)
         if self._spec.task != "multiclass":
-            label = label_of(self._spec, ask, 0)
             margin = 0 if label is None or model.trees.complement else label
             values = self._contributions[margin](encoded)
             return [

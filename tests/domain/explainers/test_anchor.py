@@ -213,6 +213,17 @@ def test_where_no_rule_is_good_enough_the_best_is_told_with_the_reason(searches:
         assert "certain to hold in 95% of cases" in told.detail["reason"]
 
 
+def test_a_rule_of_another_class_than_was_asked_for_says_so(searches: Searches) -> None:
+    subject = searches[0][0]
+    row = subject.background[:1]
+    answered = label_indices(subject.spec, subject.predict(row))[0]
+    explain = ANCHOR.build(subject)
+    for label in range(len(subject.spec.classes)):
+        (found,) = explain(row, Ask(label=label), NEVER)
+        assert found.label == answered
+        assert (found.degraded == "the row does not get the class that is asked for") == (label != answered)
+
+
 def test_the_same_question_gets_the_same_answer_and_it_is_json(searches: Searches) -> None:
     again = runs()
     assert [told.detail for _, told in searches] == [told.detail for _, told in again]

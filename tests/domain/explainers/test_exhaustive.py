@@ -13,6 +13,7 @@ from service.domain.explainers.exhaustive import EXHAUSTIVE
 from service.domain.explainers.game import Ask, Unsuitable, value_function
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import DeadlineError
+from tests.contracts.watching import Counted
 from tests.domain.explainers.games import (
     NEVER,
     Game,
@@ -137,3 +138,12 @@ def test_a_deadline_that_has_passed_is_an_error() -> None:
     explain = EXHAUSTIVE.build(tangled(width=4))
     with pytest.raises(DeadlineError, match="after 0 background rows"):
         explain(np.ones((1, 4), dtype=np.float32), Ask(), time.monotonic() - 1)
+
+
+def test_a_model_too_slow_for_two_background_rows_is_given_up_after_one() -> None:
+    counter = Counted(tangled(width=10))
+    explain = EXHAUSTIVE.build(counter.subject)
+    counter.rows, counter.seconds = 0, 1e-4  # 0.1 s for the 1,022 coalitions beside one row
+    with pytest.raises(DeadlineError, match="after 1 background row"):
+        explain(np.ones((1, 10), np.float32), Ask(), time.monotonic() + 0.05)
+    assert counter.rows == 1 + 1022

@@ -130,6 +130,23 @@ def test_saliency_is_the_change_of_the_margin_for_one_standard_deviation() -> No
         assert one.output == "margin"
 
 
+@pytest.mark.parametrize("method", [SALIENCY, SMOOTHGRAD], ids=lambda method: method.name)
+def test_gradients_are_of_log_odds_also_where_other_methods_explain_probabilities(method: Method) -> None:
+    subject = table(classes=3)
+    certain = replace(subject, output="probability")
+    for plain, own in zip(
+        *(explain(method, each, some_rows(subject)) for each in (subject, certain)), strict=True
+    ):
+        assert own.output == "margin"
+        assert own.base_value == plain.base_value
+        np.testing.assert_array_equal(own.values, plain.values)
+
+
+def test_answers_without_log_odds_are_nothing_for_gradients_to_add_up_to() -> None:
+    with pytest.raises(Unsuitable, match="so certain that there are no log-odds"):
+        INTEGRATED_GRADIENTS.build(replace(table(classes=3), output="probability"))
+
+
 def test_a_picture_has_the_size_of_each_pixels_share_in_c_order() -> None:
     subject = picture((3, 4, 5))
     row = some_rows(subject, 1)

@@ -97,6 +97,20 @@ def test_a_forbidden_method_is_refused_with_its_reason() -> None:
         found.chosen(Ask("lime"))
 
 
+def test_a_method_that_breaks_on_a_model_takes_no_other_with_it_where_somebody_is_told() -> None:
+    def build(subject: Subject) -> Explainer:
+        raise ZeroDivisionError("a graph like no other")
+
+    told: list[str] = []
+    methods = [Method("tree-exact", build), method("permutation")]
+    found = offer(SUBJECT, methods, broken=lambda name, error: told.append(f"{name}: {error}"))
+    assert told == ["tree-exact: a graph like no other"]
+    assert found.chosen(Ask()) == "permutation"
+    assert "a graph like no other" in found.refused["tree-exact"]
+    with pytest.raises(ZeroDivisionError):
+        offer(SUBJECT, methods)
+
+
 def test_gradients_are_chosen_for_images_only() -> None:
     methods = [method("permutation"), method("integrated-gradients")]
     assert offer(SUBJECT, methods).chosen(Ask()) == "permutation"
