@@ -7,6 +7,7 @@ coalitions: what sampling adds to both cancels in the difference, and two equal 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,7 +80,9 @@ class Pair:
         second: list[Explanation] = []
         for part, ask in self._asks(rows, scores):
             try:
-                before = self.production.explain(self.production.view(part), ask, due)
+                now = time.monotonic()
+                half = due if self.exact else now + (due - now) / 2  # the candidate needs time as well
+                before = self.production.explain(self.production.view(part), ask, half)
                 after = self.candidate.explain(self.candidate.view(part), ask, due)
             except DeadlineError:
                 break
