@@ -16,7 +16,7 @@ import pytest
 
 from load_tests.server import Server, running_server
 from models.bundle import Bundle
-from tests.integration.conftest import settled_books
+from tests.integration.conftest import await_shadow, settled_books
 
 with warnings.catch_warnings():  # gevent's own imports use what others have deprecated
     warnings.simplefilter("ignore")
@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 def server(demo_home: Path) -> Iterator[Server]:
     config = {"production": "credit:gbm-1", "candidates": ["credit:gbm-2"]}
     with running_server(config=config, models=demo_home) as started:
+        await_shadow(started)
         yield started
 
 
