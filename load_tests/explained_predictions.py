@@ -48,7 +48,7 @@ class Plan:
     warm_up: float
 
 
-FULL, QUICK = Plan(5, 4.0, 0.5), Plan(3, 1.0, 0.2)
+FULL, QUICK = Plan(5, 3.0, 0.5), Plan(3, 1.0, 0.2)
 
 
 @dataclass(frozen=True, slots=True)

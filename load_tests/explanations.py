@@ -1,6 +1,6 @@
 """``python -m load_tests.explanations``: what explanations cost, how exact they are, and whom they slow down.
 
-Each section is a comparison made in this run; see ``SECTIONS``. Takes about 10 minutes, with ``--quick``
+Each section is a comparison made in this run; see ``SECTIONS``. Takes about 11 minutes, with ``--quick``
 about 3.
 """
 
