@@ -16,6 +16,8 @@ VERSION = 1
 OVERHEAD = 24
 """Bytes of framing that one request adds at most, beside its id and its arrays."""
 
+NOTHING: tuple[tuple[()], ...] = ((), (), (), (), ())
+
 Rows: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
@@ -43,26 +45,36 @@ class Frame(NamedTuple):
         return sum(self.counts)
 
 
+class Packed(NamedTuple):
+    """One answered request, or part of one, ready to travel."""
+
+    request_id: str
+    rows: int
+    canary: bool
+    values: bytes
+    scores: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes in a frame, at most."""
+        return len(self.values) + len(self.scores) + len(self.request_id) + OVERHEAD
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Frame)
 
 
-def encode(sender: int, first: int, requests: Sequence[Mirrored]) -> bytes:
-    """The datagram that carries ``requests``."""
-    values = scores = b""
-    if requests:
-        values = np.concatenate([item.rows for item in requests]).tobytes()
-        scores = np.concatenate([item.scores for item in requests]).tobytes()
-    frame = (
-        VERSION,
-        sender,
-        first,
-        [item.request_id for item in requests],
-        [len(item.rows) for item in requests],
-        [item.arm == "canary" for item in requests],
-        values,
-        scores,
+def pack(item: Mirrored) -> Packed:
+    """A request ready to travel; done for each as it comes, so that a whole frame is made in no time."""
+    return Packed(
+        item.request_id, len(item.rows), item.arm == "canary", item.rows.tobytes(), item.scores.tobytes()
     )
+
+
+def encode(sender: int, first: int, requests: Sequence[Packed]) -> bytes:
+    """The datagram that carries ``requests``."""
+    ids, counts, canary, values, scores = zip(*requests, strict=True) if requests else NOTHING
+    frame = (VERSION, sender, first, ids, counts, canary, b"".join(values), b"".join(scores))
     return _encoder.encode(frame)
 
 

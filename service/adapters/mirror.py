@@ -15,6 +15,7 @@ from collections import deque
 from pathlib import Path
 
 from service.adapters import frames, sockets
+from service.adapters.frames import Packed
 from service.adapters.ledger import Ledger, Side
 from service.domain.observation import Mirrored, Outcome
 
@@ -55,7 +56,7 @@ class Mirror:
         self._sample_rate = sample_rate
         self._room = room_bytes
         self._random = random.Random(seed).random
-        self._waiting: deque[Mirrored] = deque()
+        self._waiting: deque[Packed] = deque()
         self._waiting_bytes = 0
         self._frame: tuple[bytes, int] | None = None
         self._socket: socket.socket | None = None
@@ -69,17 +70,17 @@ class Mirror:
         if self._sample_rate < 1.0 and self._random() >= self._sample_rate:
             self._count("sampled_out", len(item.rows))
             return
-        size = _size(item)
+        size = item.rows.nbytes + item.scores.nbytes + len(item.request_id) + frames.OVERHEAD
         if self._waiting_bytes + REQUEST_BYTES * len(self._waiting) + size > self._room:
             self._count("queue_full", len(item.rows))
             return
         if size <= FRAME_BYTES:
-            self._waiting.append(item)
+            self._waiting.append(frames.pack(item))
             self._waiting_bytes += size
         else:
-            parts = _parts(item, size)
+            parts = [frames.pack(part) for part in _parts(item, size)]
             self._waiting += parts
-            self._waiting_bytes += sum(map(_size, parts))
+            self._waiting_bytes += sum(part.size for part in parts)
 
     def flush(self) -> None:
         """Sends what waits, as far as the socket takes it; a heartbeat where nothing waits."""
@@ -125,18 +126,18 @@ class Mirror:
 
     def _pack(self) -> tuple[bytes, int]:
         """The next datagram and its rows; without rows it is a heartbeat."""
-        taken: list[Mirrored] = []
+        taken: list[Packed] = []
         if self._waiting_bytes <= FRAME_BYTES:
             taken += self._waiting
             self._waiting.clear()
             self._waiting_bytes = 0
         else:
             filled = 0
-            while self._waiting and (not taken or filled + _size(self._waiting[0]) <= FRAME_BYTES):
+            while self._waiting and (not taken or filled + self._waiting[0].size <= FRAME_BYTES):
                 taken.append(self._waiting.popleft())
-                filled += _size(taken[-1])
+                filled += taken[-1].size
             self._waiting_bytes -= filled
-        rows = sum([len(item.rows) for item in taken])
+        rows = sum([item.rows for item in taken])
         return frames.encode(self._sender, self._ledger.handed(self._sender), taken), rows
 
     def _send(self, frame: tuple[bytes, int]) -> bool:
@@ -165,7 +166,7 @@ class Mirror:
 
     def _shed(self, outcome: Outcome) -> None:
         """Counts everything that waits under one outcome, and lets it go."""
-        rows = sum(len(item.rows) for item in self._waiting)
+        rows = sum(item.rows for item in self._waiting)
         if self._frame is not None:
             rows += self._frame[1]
             self._frame = None
@@ -185,11 +186,6 @@ class Mirror:
         if rows:
             for candidate in range(len(self._ledger.candidates)):
                 self._ledger.count(Side.EDGE, self._sender, candidate, outcome, rows)
-
-
-def _size(item: Mirrored) -> int:
-    """Bytes of a request in a frame, at most."""
-    return item.rows.nbytes + item.scores.nbytes + len(item.request_id) + frames.OVERHEAD
 
 
 def _parts(item: Mirrored, size: int) -> list[Mirrored]:

@@ -52,8 +52,8 @@ def step_back() -> bool:
     """Gives every thread of this process, and its session, the lowest ordinary priority; False where refused.
 
     Unlike ``yield_the_cpu`` it leaves a share of a busy CPU, about 1.5% against one other process, so that
-    somebody who waits is answered in the end. Its turns are short too, and SCHED_BATCH never takes a turn from
-    a process that is at work.
+    somebody who waits is answered in the end. Its turns are short too, and SCHED_BATCH never takes one from a
+    process that is at work.
     """
     try:
         for thread in Path("/proc/self/task").iterdir():

@@ -37,7 +37,7 @@ def test_a_frame_comes_out_as_it_went_in(kind: str, seed: int) -> None:
         request(model, int(rng.integers(1, 20)), rng, arms[rng.integers(2)])
         for _ in range(rng.integers(1, 30))
     ]
-    frame = frames.decode(frames.encode(7, 1 << 40, sent))
+    frame = frames.decode(frames.encode(7, 1 << 40, [frames.pack(item) for item in sent]))
     assert (frame.sender, frame.first) == (7, 1 << 40)
     batch = frames.batch_of(frame, model, 12.5)
     np.testing.assert_array_equal(batch.rows, np.concatenate([item.rows for item in sent]))
@@ -53,7 +53,7 @@ def test_a_frame_comes_out_as_it_went_in(kind: str, seed: int) -> None:
 def test_rows_in_another_memory_order_arrive_the_same() -> None:
     rows = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(4, 3))
     item = Mirrored("a", "production", rows[::2], np.ones((4, 2), np.float32)[::2])
-    batch = frames.batch_of(frames.decode(frames.encode(0, 0, [item])), MODELS["tensor"], 0.0)
+    batch = frames.batch_of(frames.decode(frames.encode(0, 0, [frames.pack(item)])), MODELS["tensor"], 0.0)
     np.testing.assert_array_equal(batch.rows, rows[::2])
 
 
@@ -65,7 +65,7 @@ def test_a_heartbeat_says_only_what_was_handed_over() -> None:
 
 def test_framing_costs_no_more_than_it_says() -> None:
     item = request(MODELS["tensor"], 30_000, np.random.default_rng(0))
-    alone = len(frames.encode(0, 0, [item])) - len(frames.encode(0, 0, []))
+    alone = len(frames.encode(0, 0, [frames.pack(item)])) - len(frames.encode(0, 0, []))
     assert alone <= frames.OVERHEAD + item.rows.nbytes + item.scores.nbytes + len(item.request_id)
 
 
@@ -96,12 +96,14 @@ def test_numbers_that_no_edge_sends_are_refused(document: object) -> None:
 def test_rows_of_another_model_are_refused() -> None:
     sent = [request(MODELS["image"], 1, np.random.default_rng(0))]
     with pytest.raises(ValueError, match="reshape"):
-        frames.batch_of(frames.decode(frames.encode(0, 0, sent)), MODELS["tensor"], 0.0)
+        frames.batch_of(
+            frames.decode(frames.encode(0, 0, [frames.pack(item) for item in sent])), MODELS["tensor"], 0.0
+        )
 
 
 def test_columns_of_different_length_are_refused() -> None:
     sent = [request(MODELS["tensor"], 1, np.random.default_rng(0)) for _ in range(3)]
-    frame = frames.decode(frames.encode(0, 0, sent))
+    frame = frames.decode(frames.encode(0, 0, [frames.pack(item) for item in sent]))
     for broken in (frame._replace(canary=[True]), frame._replace(request_ids=["a"])):
         with pytest.raises(ValueError, match="differ in length"):
             frames.batch_of(broken, MODELS["tensor"], 0.0)
@@ -109,7 +111,7 @@ def test_columns_of_different_length_are_refused() -> None:
 
 def test_garbage_never_raises_anything_but_value_error() -> None:
     rng, draw = np.random.default_rng(1), random.Random(1)
-    whole = bytearray(frames.encode(1, 2, [request(MODELS["tensor"], 2, rng) for _ in range(3)]))
+    whole = bytearray(frames.encode(1, 2, [frames.pack(request(MODELS["tensor"], 2, rng)) for _ in range(3)]))
     refused = 0
     for _ in range(4_000):
         if draw.random() < 0.2:

@@ -251,7 +251,11 @@ def test_a_datagram_that_nobody_can_read_does_not_make_the_shadow_deaf(tmp_path:
     item = Mirrored("id", "production", values, values[:, :2])
     with sockets.sender(tmp_path / "s") as edge:
         edge.setblocking(True)
-        for datagram in (b"garbage", frames.encode(5, 99, [item]), frames.encode(5, 0, [item])):
+        for datagram in (
+            b"garbage",
+            frames.encode(5, 99, [frames.pack(item)]),
+            frames.encode(5, 0, [frames.pack(item)]),
+        ):
             edge.send(datagram)
     end = time.monotonic() + 10
     while ledger.totals(REFUSED)["candidate_error"] != 7:

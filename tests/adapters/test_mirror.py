@@ -184,7 +184,7 @@ def test_a_dead_shadow_costs_what_waited_and_a_reborn_one_gets_the_rest(
 def test_rows_wait_for_a_busy_shadow_and_beyond_the_room_they_are_counted(
     make: Make, ledger: Ledger, ear: Ear
 ) -> None:
-    sending = make(room=30 * mirror._size(request(0, 100)))
+    sending = make(room=30 * frames.pack(request(0, 100)).size)
     offered = 0
     while not counted(ledger):  # nobody reads: first the socket fills, then the room
         sending.offer(request(offered, 100))
@@ -196,7 +196,7 @@ def test_rows_wait_for_a_busy_shadow_and_beyond_the_room_they_are_counted(
 
 
 def test_the_room_is_free_again_once_rows_are_gone(make: Make, ledger: Ledger, ear: Ear) -> None:
-    sending = make(room=mirror._size(request(190, 10)))
+    sending = make(room=frames.pack(request(190, 10)).size)
     for first in range(0, 200, 10):
         sending.offer(request(first, 10))
         sending.flush()
