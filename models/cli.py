@@ -60,7 +60,13 @@ def _package(options: argparse.Namespace) -> int:
         raise BundleError(f"{spec.tag} is already in the model store; --force replaces it")
     material = _material(spec, options)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = package(options.model, manifest, material, Path(folder) / "bundle")
+        bundle = package(
+            options.model,
+            manifest,
+            material,
+            Path(folder) / "bundle",
+            explain=not options.without_explanations,
+        )
         path = store.save(bundle.path, force=options.force)
     gaps = untried(spec, material.golden)
     if gaps:
@@ -159,6 +165,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     make.add_argument("--calibration", type=Path, help="CSV of rows never used in training, with target")
     make.add_argument("--force", action="store_true", help="replace a bundle of the same tag")
+    make.add_argument(
+        "--without-explanations",
+        action="store_true",
+        help="leave out the certificate, the global views and the gradient; minutes for a slow model",
+    )
 
     look = commands.add_parser("inspect", help="show what is inside a bundle and check parity again")
     look.set_defaults(run=_inspect)

@@ -13,7 +13,7 @@ from service.http import protocol
 from service.http.app import App, EdgeApp
 from service.http.edge import Edge
 from service.settings import read_environment, read_settings
-from service.wiring.priority import step_back, yield_the_cpu
+from service.wiring.priority import yield_the_cpu
 
 if TYPE_CHECKING:
     from service.wiring.edge import EdgeProcess
@@ -24,10 +24,10 @@ try:
 except ConfigurationError as error:
     sys.exit(f"understudy: {error}")
 
-if SETTINGS.shadow.idle_priority and "Shadow" in sys.argv:  # BentoML's worker of that service
-    yield_the_cpu()  # its child, the shadow itself, inherits that from its first instruction on
-if "Explainer" in sys.argv:  # its imports take seconds
-    step_back()
+IDLE = {"Shadow": SETTINGS.shadow.idle_priority, "Explainer": SETTINGS.explain.idle_priority}
+"""Services whose processes get only CPU that nobody else wants; so do their children, from the start on."""
+if any(idle and service in sys.argv for service, idle in IDLE.items()):  # in BentoML's worker of that service
+    yield_the_cpu()
 
 LEAN: dict[str, Any] = {
     "tracing": {"excluded_urls": ".*"},

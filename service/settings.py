@@ -100,6 +100,8 @@ class ExplainSettings(_Section):
     """Whether the Explainer process runs, without which only exact methods answer, and only as JSON."""
     shap: bool = True
     """Whether the Explainer loads shap (seconds, 200 MB), for ``kernel`` and for trees too large to fold."""
+    idle_priority: bool = True
+    """Whether the Explainer runs under SCHED_IDLE: it gets CPU that nobody else wants, like the shadow."""
     max_evals: int = Field(default=4_000, ge=10)
     """Model rows evaluated for one explained row where the caller does not say."""
     most_evals: int = Field(default=200_000, ge=10)

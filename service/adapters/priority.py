@@ -40,7 +40,7 @@ def yield_the_cpu() -> bool:
     try:
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
-            _shorten_turns(int(thread.name), os.SCHED_IDLE, 0)
+            _shorten_turns(int(thread.name))
     except OSError:
         return False
     with contextlib.suppress(OSError):  # only kernels that group tasks by session have the file
@@ -48,28 +48,9 @@ def yield_the_cpu() -> bool:
     return True
 
 
-def step_back() -> bool:
-    """Gives every thread of this process, and its session, the lowest ordinary priority; False where refused.
-
-    Unlike ``yield_the_cpu`` it leaves a share of a busy CPU, about 1.5% against one other process, so that
-    somebody who waits is answered in the end. Its turns are short too, and SCHED_BATCH never takes one from a
-    process that is at work.
-    """
-    try:
-        for thread in Path("/proc/self/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
-            os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))
-            _shorten_turns(int(thread.name), os.SCHED_BATCH, 19)
-    except OSError:
-        return False
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
-    return True
-
-
-def _shorten_turns(thread: int, policy: int, nice: int) -> None:
+def _shorten_turns(thread: int) -> None:
     """Asks for turns of ``TURN_NS``; older kernels take no notice."""
     number = SCHED_SETATTR.get(platform.machine())
     if number is not None:
-        wanted = _SchedAttr(ctypes.sizeof(_SchedAttr), policy, 0, nice, 0, TURN_NS, 0, 0)
+        wanted = _SchedAttr(ctypes.sizeof(_SchedAttr), os.SCHED_IDLE, 0, 0, 0, TURN_NS, 0, 0)
         ctypes.CDLL(None).syscall(number, thread, ctypes.byref(wanted), 0)

@@ -173,10 +173,8 @@ class ExplainerBuilder:
         process.log_to_stderr()
         self._settings = settings
         self._environment = environment
-        if not priority.step_back():
-            log.warning(
-                "the kernel refuses a lower priority; the explainer competes for CPU like any process"
-            )
+        if settings.explain.idle_priority and not priority.yield_the_cpu():
+            log.warning("the kernel refuses SCHED_IDLE; the explainer competes for CPU like any process")
 
     def build(self) -> ExplainerProcess:
         """The Explainer, not yet listening."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from service.adapters.priority import step_back, yield_the_cpu
+from service.adapters.priority import yield_the_cpu
 
-__all__ = ["step_back", "yield_the_cpu"]
+__all__ = ["yield_the_cpu"]

@@ -34,14 +34,6 @@ assert not group or group.split()[-1] == "19", group
 """
 
 
-STEPPING = (
-    YIELDING.replace("yield_the_cpu", "step_back").replace("SCHED_IDLE", "SCHED_BATCH")
-    + """
-assert {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in Path("/proc/self/task").iterdir()} == {19}
-"""
-)
-
-
 @pytest.fixture
 def thawed() -> Iterator[None]:
     yield
@@ -90,9 +82,8 @@ def test_what_is_loaded_is_left_out_of_later_collections() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="SCHED_IDLE is Linux")
-@pytest.mark.parametrize("program", [YIELDING, STEPPING], ids=["only idle cpu", "the lowest ordinary rank"])
-def test_every_thread_now_and_later_steps_back(program: str) -> None:
+def test_every_thread_now_and_later_gets_only_idle_cpu() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", YIELDING], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -130,6 +130,15 @@ def test_package_refuses_a_model_that_differs_from_training(
     assert not store.exists(case.tag)
 
 
+def test_package_tests_explanations_unless_told_otherwise(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert case.package(*case.calibration(), "--without-explanations") == 0
+    assert open_bundle(store.locate(case.tag)).certificate() is None
+    assert case.package(*case.calibration(), "--force") == 0
+    assert open_bundle(store.locate(case.tag)).certificate() is not None
+
+
 def test_package_replaces_a_bundle_only_by_force(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     assert case.package(*case.calibration()) == 0
     assert case.package(*case.calibration()) == 2
