@@ -171,6 +171,7 @@ class ExplainerBuilder:
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
         process.log_to_stderr()
+        process.keep_memory()
         self._settings = settings
         self._environment = environment
         if settings.explain.idle_priority and not priority.yield_the_cpu():
