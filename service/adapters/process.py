@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_BLOCK = 32 << 20  # the most that glibc takes as a threshold
 _KEPT_BYTES = 256 << 20
