@@ -19,7 +19,6 @@ log = logging.getLogger("understudy.shadow")
 
 Unexplained: TypeAlias = Literal["busy", "deadline", "error"]
 """Why a sampled row was not explained: others were waiting, time ran out, or a model or a method failed."""
-UNEXPLAINED: tuple[Unexplained, ...] = ("busy", "deadline", "error")
 
 
 class Reasons(Protocol):

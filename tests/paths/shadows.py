@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from service.domain.observation import OUTCOMES, Outcome, ShadowBatch
 from service.domain.schema import FeatureBatch, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
-from service.paths.reasons import UNEXPLAINED, Explaining, Reasons, Unexplained
+from service.paths.reasons import Explaining, Reasons, Unexplained
 from service.paths.shadow import CandidateShadow, ShadowLimits
 from tests.domain.models import spec
 
@@ -74,7 +74,7 @@ class FakeSink:
         self.reasons.append(reasons)
 
     def unexplained(self, reason: Unexplained, rows: int) -> None:
-        assert reason in UNEXPLAINED
+        assert reason in get_args(Unexplained)
         self.lost[reason] += rows
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from service.domain.explainers.budget import Budget, Spent
+from service.domain.explainers.coalitions import shares_of_time
 from service.domain.explainers.game import (
     Ask,
     Explainer,
@@ -57,12 +58,11 @@ class Anchor:
         """See ``game.Explainer``; the rule is of the row's own answer; another one asked for is told."""
         output: OutputKind = ask.output or "probability"
         value_function(self._subject, output, label_of(self._spec, ask, 0))
-        found = []
-        for done, row in enumerate(rows):
-            now = time.monotonic()
-            if now >= due:
-                raise DeadlineError(f"the deadline came before row {done} was looked at")
-            found.append(self._one(row, ask, output, now + (due - now) / (len(rows) - done)))
+        found: list[Explanation] = []
+        for row, turn in zip(rows, shares_of_time(len(rows), due), strict=True):
+            if time.monotonic() >= due:
+                raise DeadlineError(f"the deadline came before row {len(found)} was looked at")
+            found.append(self._one(row, ask, output, turn))
         return found
 
     def _one(self, row: FeatureBatch, ask: Ask, output: OutputKind, due: float) -> Explanation:
