@@ -11,16 +11,20 @@
 | gradient.onnx    | the graph of the model's derivative, where it has one; optional                 |
 | certificate.json | how each explanation method passed the integrity gate; optional                 |
 | global.json      | what the model relies on as a whole; optional                                   |
+| uncertainty.npz  | what the measures of uncertainty learnt from the calibration rows; optional     |
+| uncertainty.json | what packaging found out about them, and which were chosen; optional            |
+| reconstruction.onnx, members.onnx, quantiles.onnx | second graphs, which take what the model takes  |
+|                  | (``service.domain.uncertainty.measure.Run`` says what they answer); optional    |
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +33,7 @@ from models.canonical import Labels
 from models.manifest import MANIFEST_NAME, Manifest, read_manifest
 from models.reference import ReferenceVariable, read_reference
 from service.domain.schema import Binding, FeatureBatch, ModelSpec, Scores
+from service.domain.uncertainty.measure import Graph
 from service.errors import BundleError
 
 MODEL, GOLDEN, BACKGROUND, CALIBRATION, REFERENCE = (
@@ -41,6 +46,8 @@ MODEL, GOLDEN, BACKGROUND, CALIBRATION, REFERENCE = (
 PARTS = (MODEL, GOLDEN, BACKGROUND, CALIBRATION, REFERENCE)
 """Every file that a bundle must have beside its manifest."""
 GRADIENT, CERTIFICATE, GLOBAL = "gradient.onnx", "certificate.json", "global.json"
+MEASURES, UNCERTAINTY = "uncertainty.npz", "uncertainty.json"
+GRAPHS: Mapping[Graph, str] = {name: f"{name}.onnx" for name in get_args(Graph)}
 """Files that a bundle may have as well."""
 
 STORE_FILE = "model.yaml"
@@ -111,13 +118,30 @@ class Bundle:
 
     def certificate(self) -> dict[str, Any] | None:
         """What the integrity gate found out about each explanation method, or None without one."""
-        if CERTIFICATE not in self.manifest.digests:
-            return None
+        return self._json(CERTIFICATE)
+
+    def measures(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """What each measure of uncertainty learnt, by name; empty where nothing was fitted."""
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        if MEASURES not in self.manifest.digests:
+            return found
         try:
-            found: dict[str, Any] = json.loads((self.path / CERTIFICATE).read_text(encoding="utf-8"))
+            with np.load(self.path / MEASURES, allow_pickle=False) as archive:
+                for key in archive.files:
+                    measure, _, array = key.partition("/")
+                    found.setdefault(measure, {})[array] = archive[key]
         except (OSError, ValueError) as error:
-            raise BundleError(f"{self.path / CERTIFICATE}: cannot be read: {error!r}") from error
+            raise BundleError(f"{self.path / MEASURES}: cannot be read: {error}") from error
         return found
+
+    def uncertainty(self) -> dict[str, Any] | None:
+        """What packaging found out about the measures of uncertainty, or None without them."""
+        return self._json(UNCERTAINTY)
+
+    def graph_path(self, graph: Graph) -> Path | None:
+        """Where a second graph lies, or None where the bundle has none of the kind."""
+        name = GRAPHS[graph]
+        return self.path / name if name in self.manifest.digests else None
 
     def global_views(self) -> bytes | None:
         """JSON about the model as a whole, or None without it."""
@@ -127,6 +151,15 @@ class Bundle:
             return (self.path / GLOBAL).read_bytes()
         except OSError as error:
             raise BundleError(f"{self.path / GLOBAL}: cannot be read: {error!r}") from error
+
+    def _json(self, part: str) -> dict[str, Any] | None:
+        if part not in self.manifest.digests:
+            return None
+        try:
+            found: dict[str, Any] = json.loads((self.path / part).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{self.path / part}: cannot be read: {error!r}") from error
+        return found
 
     def _arrays(self, part: str, *names: str) -> list[NDArray[Any]]:
         path = self.path / part

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from service.domain.schema import Binding, Feature, FeatureType, Layout, ModelSpec, Schema, Task
 from service.domain.slices import ALL
+from service.domain.uncertainty.measure import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from service.errors import BundleError
 
 MANIFEST_NAME = "manifest.yaml"
@@ -85,6 +86,31 @@ class Parity(_Part):
     relative: float = Field(default=1e-5, ge=0)
 
 
+class UncertaintyEntry(_Part):
+    """How sure the model's answers are said to be; ``auto`` takes what did best at packaging."""
+
+    confidence: float = Field(default=0.9, ge=LEAST_CONFIDENCE, le=MOST_CONFIDENCE)
+    """Of label sets and intervals whose caller names none."""
+    region: str = "auto"
+    """The measure that gives label sets or intervals; see ``service.domain.uncertainty.registry``."""
+    probability: str = "auto"
+    """The measure that calibrates probabilities."""
+    domain: str = "auto"
+    """The measure that says whether the training data had such rows."""
+    in_domain_percentile: float = Field(default=99.0, gt=0, lt=100)
+    """Rows stranger than this share of the calibration rows are out of domain."""
+    passes: int = Field(default=0, ge=0, le=1000)
+    """Stochastic passes through a graph of members with live dropout; 0 where it has none."""
+    abstain: tuple[Literal["ambiguous", "out_of_domain"], ...] = ()
+    """When no label is answered: where the set holds not exactly one, where the row is out of domain."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.abstain)) != len(self.abstain):
+            raise ValueError("abstain: a reason is listed twice")
+        return self
+
+
 class Training(_Part):
     """Who made the model, when, with what, and how good it was."""
 
@@ -114,6 +140,7 @@ class Manifest(_Part):
     threshold: float = Field(default=0.5, gt=0, lt=1)
     slices: tuple[SliceEntry, ...] = Field(default=(), max_length=20)
     parity: Parity = Parity()
+    uncertainty: UncertaintyEntry = UncertaintyEntry()
     training: Training = Training()
     digests: dict[str, str] = {}
     """File name to ``sha256:<hex>``."""
@@ -138,6 +165,8 @@ class Manifest(_Part):
             raise ValueError("input: a tabular model has named features and no shape")
         if (self.input.layout == "columns") != (self.input.name is None):
             raise ValueError("input.name: required for tensor and image, not for columns")
+        if self.task == "regression" and "ambiguous" in self.uncertainty.abstain:
+            raise ValueError("uncertainty.abstain: a regression has no set of labels that could be ambiguous")
         self._check_slices()
         return self
 

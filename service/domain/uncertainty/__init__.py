@@ -1,0 +1,1 @@
+"""How sure an answer is: one measure per file, behind the protocol in ``measure``."""
