@@ -93,6 +93,26 @@ class Explained:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubted:
+    """``POST /predict`` with ``"uncertainty": true``, of a binary model."""
+
+    positive: str
+
+    def request(self, instances: Sequence[Any]) -> Request:
+        body = _compact({"instances": list(instances), "uncertainty": True})
+        return request("POST", "/predict", body, _JSON, b'"in_domain"')
+
+    def probabilities(self, answer: bytes) -> Probabilities:
+        predictions = json.loads(body_of(answer))["predictions"]
+        for each in predictions:
+            sure = each["uncertainty"]
+            told = sum(sure["calibrated"].values())
+            if not set(sure["set"]) <= set(each["probabilities"]) or not math.isclose(told, 1, rel_tol=1e-5):
+                raise ValueError(f"no label set or no probabilities: {sure}")
+        return np.array([each["probabilities"][self.positive] for each in predictions])
+
+
+@dataclass(frozen=True, slots=True)
 class BentoArray:
     """A BentoML API method that takes and returns an array."""
 

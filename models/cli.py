@@ -32,6 +32,7 @@ from models.manifest import read_manifest
 from models.packaging import Material, package, untried
 from service.adapters.onnx import OnnxModel
 from service.domain.schema import FeatureBatch, ModelSpec
+from service.domain.uncertainty.measure import Graph
 from service.errors import BundleError, UnderstudyError
 
 SHARE = 0.2
@@ -65,7 +66,9 @@ def _package(options: argparse.Namespace) -> int:
             manifest,
             material,
             Path(folder) / "bundle",
+            graphs=_graphs(options),
             explain=not options.without_explanations,
+            quantify=not options.without_uncertainty,
         )
         path = store.save(bundle.path, force=options.force)
     gaps = untried(spec, material.golden)
@@ -128,6 +131,21 @@ def _material(spec: ModelSpec, options: argparse.Namespace) -> Material:
     return Material(rows[kept], rows[aside], labels[aside], golden, outputs)
 
 
+def _graphs(options: argparse.Namespace) -> dict[Graph, bytes]:
+    """The second graphs that were given."""
+    files: dict[Graph, Path | None] = {
+        "reconstruction": options.reconstruction,
+        "quantiles": options.quantiles,
+    }
+    graphs = {name: path.read_bytes() for name, path in files.items() if path is not None}
+    if options.members:
+        from models.members import combine  # onnx, which no other command needs
+
+        members = [path.read_bytes() for path in options.members]
+        graphs["members"] = combine(members) if len(members) > 1 else members[0]
+    return graphs
+
+
 def _golden(spec: ModelSpec, table: Table) -> tuple[FeatureBatch, np.ndarray]:
     return canonical_rows(spec.schema, table), output_rows(spec, table)
 
@@ -170,6 +188,20 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave out the certificate, the global views and the gradient; minutes for a slow model",
     )
+    make.add_argument(
+        "--without-uncertainty", action="store_true", help="leave out the measures of uncertainty"
+    )
+    make.add_argument(
+        "--reconstruction", type=Path, help="ONNX file: the inputs to an autoencoder's error for each row"
+    )
+    make.add_argument(
+        "--members",
+        type=Path,
+        nargs="+",
+        help="one ONNX file that answers all members' scores (or, with uncertainty.passes in the manifest, a "
+        "random member's), or one file for each member; trees need none",
+    )
+    make.add_argument("--quantiles", type=Path, help="ONNX file: the inputs to a low and a high quantile")
 
     look = commands.add_parser("inspect", help="show what is inside a bundle and check parity again")
     look.set_defaults(run=_inspect)

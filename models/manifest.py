@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from service.domain.expectations import Expectation, Expectations, Reaction
 from service.domain.schema import Binding, Feature, FeatureType, Layout, ModelSpec, Schema, Task
 from service.domain.slices import ALL
 from service.domain.uncertainty.measure import LEAST_CONFIDENCE, MOST_CONFIDENCE
@@ -26,6 +28,24 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ExpectEntry(_Part):
+    """What callers are expected to send, beyond what the model can take; packaging fills in what is absent.
+
+    It is what training saw; edit it where that was not all that is usual.
+    """
+
+    range: tuple[float, float] | None = None
+    """Least and greatest usual number, in place of the feature's ``range``."""
+    categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The usual words; all of them if absent."""
+    missing_rate: float | None = Field(default=None, ge=0, le=1)
+    """The usual share of missing values; at 0 every missing value is unusual."""
+    whole: bool | None = None
+    """Whether the numbers of a ``float`` feature are usually whole."""
+    on_violation: Reaction | None = None
+    """What becomes of a row that breaks it; the manifest's ``expectations`` if absent."""
+
+
 class FeatureEntry(_Part):
     """One input column in the caller's words."""
 
@@ -35,7 +55,8 @@ class FeatureEntry(_Part):
     """The vocabulary; required for ``string`` features, refused for the others."""
     missing: Literal["allow", "refuse"] = "refuse"
     range: tuple[float, float] | None = None
-    """Smallest and largest value seen in training; informative."""
+    """Smallest and largest value seen in training; expected of callers too, see ``expect``."""
+    expect: ExpectEntry = ExpectEntry()
     change: Literal["free", "fixed", "increase", "decrease"] = "free"
     """How a counterfactual explanation may change the value: at will, never, or in one direction."""
 
@@ -51,7 +72,33 @@ class FeatureEntry(_Part):
             raise ValueError(f"feature {self.name!r}: int64 has no missing value; use float or refuse")
         if self.type == "string" and self.change in ("increase", "decrease"):
             raise ValueError(f"feature {self.name!r}: categories have no order to {self.change} in")
+        self._check_expectation()
         return self
+
+    def _check_expectation(self) -> None:
+        expect, word = self.expect, self.type == "string"
+        for name, pair in (("range", self.range), ("expect.range", expect.range)):
+            if pair is not None:
+                if word:
+                    raise ValueError(f"feature {self.name!r}: {name} goes with numbers, not with strings")
+                _check_range(f"feature {self.name!r}: {name}", pair)
+        if not set(expect.categories or ()) <= set(self.categories):
+            raise ValueError(f"feature {self.name!r}: expect.categories names a word that is no category")
+        if expect.missing_rate is not None and self.missing == "refuse":
+            raise ValueError(f"feature {self.name!r}: expect.missing_rate goes with missing: allow")
+        if expect.whole is not None and self.type != "float":
+            raise ValueError(f"feature {self.name!r}: expect.whole goes with type float")
+
+    def expected(self, otherwise: Reaction) -> Expectation:
+        """The expectation; ``otherwise`` is what becomes of rows where the feature does not say so."""
+        expect = self.expect
+        return Expectation(
+            expect.on_violation or otherwise,
+            expect.range or self.range,
+            expect.categories,
+            expect.missing_rate,
+            bool(expect.whole),
+        )
 
 
 class InputEntry(_Part):
@@ -62,6 +109,8 @@ class InputEntry(_Part):
     """The graph's input; only for ``tensor`` and ``image`` (``columns`` uses the feature names)."""
     shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
     """One row's tensor, for example [1, 8, 8]; only for ``image``."""
+    range: tuple[float, float] | None = None
+    """Smallest and largest pixel seen in training, expected of callers too; only for ``image``."""
 
 
 class OutputEntry(_Part):
@@ -140,6 +189,8 @@ class Manifest(_Part):
     threshold: float = Field(default=0.5, gt=0, lt=1)
     slices: tuple[SliceEntry, ...] = Field(default=(), max_length=20)
     parity: Parity = Parity()
+    expectations: Reaction = "warn"
+    """What becomes of a row that is unlike training's, where its feature's ``expect`` does not say."""
     uncertainty: UncertaintyEntry = UncertaintyEntry()
     training: Training = Training()
     digests: dict[str, str] = {}
@@ -163,6 +214,10 @@ class Manifest(_Part):
                 raise ValueError("input: an image has a shape and no named features")
         elif self.input.shape or not self.features:
             raise ValueError("input: a tabular model has named features and no shape")
+        if self.input.range is not None:
+            if self.input.layout != "image":
+                raise ValueError("input.range: only for an image; a feature has its own range")
+            _check_range("input.range", self.input.range)
         if (self.input.layout == "columns") != (self.input.name is None):
             raise ValueError("input.name: required for tensor and image, not for columns")
         if self.task == "regression" and "ambiguous" in self.uncertainty.abstain:
@@ -195,10 +250,22 @@ class Manifest(_Part):
         return ModelSpec(self.name, self.version, self.task, schema, self.classes, self.threshold)
 
     @property
+    def expected(self) -> Expectations:
+        """What training saw, as rows are held against it."""
+        if self.input.layout == "image":
+            return (Expectation(self.expectations, self.input.range),)
+        return tuple(entry.expected(self.expectations) for entry in self.features)
+
+    @property
     def binding(self) -> Binding:
         inputs = self.input.name
         names = (inputs,) if inputs is not None else tuple(entry.name for entry in self.features)
         return Binding(names, self.output.name, self.output.kind)
+
+
+def _check_range(place: str, pair: tuple[float, float]) -> None:
+    if not (math.isfinite(pair[0]) and math.isfinite(pair[1]) and pair[0] <= pair[1]):
+        raise ValueError(f"{place}: expected two numbers, the smaller one first, found {list(pair)}")
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from models.bundle import (
     BACKGROUND,
     CALIBRATION,
     GOLDEN,
+    GRAPHS,
     MAX_BACKGROUND,
     MODEL,
     PARTS,
@@ -25,11 +26,13 @@ from models.bundle import (
     open_bundle,
 )
 from models.canonical import Labels
+from models.expectations import expecting
 from models.gate import parity
-from models.manifest import MANIFEST_NAME, FeatureEntry, Manifest, write_manifest
+from models.manifest import MANIFEST_NAME, Manifest, write_manifest
 from models.reference import summarise, write_reference
 from service.adapters.onnx import OnnxModel
 from service.domain.schema import FeatureBatch, ModelSpec
+from service.domain.uncertainty.measure import Graph
 from service.errors import BundleError, InferenceError
 
 MIN_CALIBRATION = 20
@@ -53,16 +56,25 @@ class Material:
 
 
 def package(
-    model: bytes | Path, manifest: Manifest, material: Material, directory: Path, *, explain: bool = True
+    model: bytes | Path,
+    manifest: Manifest,
+    material: Material,
+    directory: Path,
+    *,
+    graphs: Mapping[Graph, bytes] | None = None,
+    explain: bool = True,
+    quantify: bool = True,
 ) -> Bundle:
     """Writes a bundle into ``directory``, which must not exist, and passes it through the parity gate.
 
     Args:
         model: an ONNX graph, or where one lies.
-        manifest: the description; ranges and digests are filled in here.
+        manifest: the description; what training saw and digests are filled in here.
         material: the data.
         directory: the bundle to make.
+        graphs: second graphs; one of ``members`` is made of the model itself where it can be.
         explain: whether to test the explanation methods on it and to compute its global views.
+        quantify: whether to fit the measures of uncertainty.
 
     Raises:
         BundleError: the data does not fit the manifest, the graph does not load, or its answers
@@ -74,13 +86,19 @@ def package(
     directory.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=directory.parent))
     try:
-        _write(draft, model, manifest, material)
+        _write(draft, model, manifest, material, graphs or {})
         bundle = open_bundle(draft)
         report = parity(bundle, _on_cpu(bundle.model_path, manifest))
         if not report.passed:
             raise BundleError(f"{manifest.spec.tag} fails parity with training: {report.describe()}")
+        if quantify:
+            from models.quantifying import write_uncertainty  # its imports take a while, as the next one's
+
+            bundle = _with_parts(draft, bundle, write_uncertainty)
         if explain:
-            bundle = _with_explanations(draft, bundle)
+            from models.explaining import write_explanations
+
+            bundle = _with_parts(draft, bundle, write_explanations)
         draft.rename(directory)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -146,7 +164,13 @@ def _check_shapes(spec: ModelSpec, material: Material) -> None:
         )
 
 
-def _write(draft: Path, model: bytes | Path, manifest: Manifest, material: Material) -> None:
+def _write(
+    draft: Path,
+    model: bytes | Path,
+    manifest: Manifest,
+    material: Material,
+    graphs: Mapping[Graph, bytes],
+) -> None:
     spec, dtype = manifest.spec, manifest.spec.schema.dtype
     (draft / MODEL).write_bytes(model if isinstance(model, bytes) else _read(model))
     calibration = np.ascontiguousarray(material.calibration, dtype)
@@ -163,18 +187,19 @@ def _write(draft: Path, model: bytes | Path, manifest: Manifest, material: Mater
     np.savez(draft / BACKGROUND, rows=_sample(reference, MAX_BACKGROUND))
     np.savez(draft / CALIBRATION, rows=calibration, scores=scores, labels=material.labels)
     write_reference(summarise(spec, reference, scores), draft / REFERENCE)
-    changes = {
-        "features": _with_ranges(manifest.features, reference),
-        "digests": {name: file_digest(draft / name) for name in PARTS},
-    }
-    write_manifest(manifest.model_copy(update=changes), draft / MANIFEST_NAME)
+    seconds = [GRAPHS[name] for name in graphs]
+    for name, graph in graphs.items():
+        (draft / GRAPHS[name]).write_bytes(graph)
+    digests = {name: file_digest(draft / name) for name in (*PARTS, *seconds)}
+    described = expecting(manifest, reference).model_copy(update={"digests": digests})
+    write_manifest(described, draft / MANIFEST_NAME)
 
 
-def _with_explanations(draft: Path, bundle: Bundle) -> Bundle:
-    """The bundle with what explanations need; its manifest is written anew."""
-    from models.explaining import write_explanations  # half a second of imports
-
-    found = write_explanations(draft, bundle, _on_cpu(bundle.model_path, bundle.manifest))
+def _with_parts(
+    draft: Path, bundle: Bundle, write: Callable[[Path, Bundle, OnnxModel], Iterable[str]]
+) -> Bundle:
+    """The bundle with more parts; ``write`` makes them and names them, and the manifest is written anew."""
+    found = write(draft, bundle, _on_cpu(bundle.model_path, bundle.manifest))
     digests = bundle.manifest.digests | {name: file_digest(draft / name) for name in found}
     write_manifest(bundle.manifest.model_copy(update={"digests": digests}), draft / MANIFEST_NAME)
     return open_bundle(draft)
@@ -197,14 +222,3 @@ def _sample(rows: FeatureBatch, most: int) -> FeatureBatch:
     if len(rows) <= most:
         return rows
     return rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
-
-
-def _with_ranges(entries: Sequence[FeatureEntry], rows: FeatureBatch) -> tuple[FeatureEntry, ...]:
-    """The entries with the range of the reference rows wherever a number has none yet."""
-    filled = []
-    for index, entry in enumerate(entries):
-        present = rows[:, index][~np.isnan(rows[:, index])]
-        if entry.type != "string" and entry.range is None and len(present):
-            entry = entry.model_copy(update={"range": (float(present.min()), float(present.max()))})
-        filled.append(entry)
-    return tuple(filled)

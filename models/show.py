@@ -20,6 +20,7 @@ def bundle_text(bundle: Bundle, report: ParityReport, providers: Sequence[str]) 
             *_training(bundle.manifest.training),
             *_parity(bundle, report, providers),
             *_explanations(bundle),
+            *_uncertainty(bundle),
             *_parts(bundle),
         )
     )
@@ -111,6 +112,23 @@ def _explanations(bundle: Bundle) -> Iterator[str]:
     for name, record in methods.items():
         if not record["offered"]:
             yield f"             not by {name}: {record['reason']}"
+
+
+def _uncertainty(bundle: Bundle) -> Iterator[str]:
+    report = bundle.uncertainty()
+    if report is None:
+        return
+    entry = bundle.manifest.uncertainty
+    for kind, chosen in report["chosen"].items():
+        named = getattr(entry, kind, "auto")
+        others = [name for name, found in report["measures"].items() if found["kind"] == kind]
+        told = chosen if named == "auto" else named
+        beside = [name for name in others if name != told]
+        also = f" (or {', '.join(beside)})" if beside else ""
+        yield f"  {kind:<10} {told}{also}" if told is not None else f"  {kind:<10} no measure fits"
+    largest = report["measures"].get(report["chosen"]["region"] or "", {}).get("most_confidence")
+    if largest is not None and largest < entry.confidence:
+        yield f"             {report['calibration_rows']} calibration rows support at most {largest:.3f}"
 
 
 def _parts(bundle: Bundle) -> Iterator[str]:

@@ -102,7 +102,7 @@ class Explainer:
 class Predictor:
     """Answers callers from the production model, and mirrors every answer to the shadow."""
 
-    if SETTINGS.candidates:
+    if SETTINGS.mirrors:
         shadow = bentoml.depends(Shadow)
     if SETTINGS.explain.process:
         explainer = bentoml.depends(Explainer)

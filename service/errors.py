@@ -35,5 +35,9 @@ class ExplanationError(UnderstudyError):
     """A method or a model failed while explaining; says which and how, for the log."""
 
 
+class StoreError(UnderstudyError):
+    """The store cannot be reached, is locked, full or too slow; nothing was written, later it may be."""
+
+
 class TooMuchError(UnderstudyError):
     """More is asked for than is done in one request; says how much is."""

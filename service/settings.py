@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +24,8 @@ SERVICE_LINK = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 """What Kubernetes sets in every pod for a Service called understudy."""
 OUTSIDE_THE_FILE = {"CONFIG", "HOME", "STORE_URL", "PROVIDERS", "ADMIN_TOKEN"}
 """Variables that have no key in the file."""
+STORES = {"sqlite", "postgresql+psycopg"}
+"""Kinds of stores."""
 
 
 class _Section(BaseModel):
@@ -128,6 +131,34 @@ class ExplainSettings(_Section):
         return self
 
 
+class UncertaintySettings(_Section):
+    """When answers say how sure they are."""
+
+    always: bool = False
+    """Whether ``/predict`` says so where the request does not mention it."""
+    adapt: bool = False
+    """Whether label sets and intervals follow the labels that arrive at ``/feedback``."""
+
+
+class FeedbackSettings(_Section):
+    """Answers and labels that are kept, so that it is seen who was right."""
+
+    enabled: bool = True
+    """Whether answers are recorded and ``/feedback`` takes labels."""
+    record_rate: float = Field(default=1.0, gt=0, le=1)
+    """Share of the mirrored requests whose answers are recorded."""
+    keep_days: float = Field(default=30, gt=0)
+    """How long answers and labels are kept."""
+    most_rows: int = Field(default=10_000_000, ge=1)
+    """Answered rows in the store, and deliveries of labels; the oldest go first."""
+    write_ms: float = Field(default=2_000, gt=0, le=60_000)
+    """How long ``/feedback`` waits for the store before it answers 503."""
+    queue_rows: int = Field(default=100_000, ge=1)
+    """Rows that may wait for the store in the shadow."""
+    queue_bytes: int = Field(default=64 << 20, ge=1 << 16)
+    """The same in bytes of their arrays."""
+
+
 class RolloutSettings(_Section):
     """The canary split; watched while the service runs."""
 
@@ -155,6 +186,8 @@ class Settings(_Section):
     shadow: ShadowSettings = ShadowSettings()
     breaker: BreakerSettings = BreakerSettings()
     explain: ExplainSettings = ExplainSettings()
+    uncertainty: UncertaintySettings = UncertaintySettings()
+    feedback: FeedbackSettings = FeedbackSettings()
     rollout: RolloutSettings = RolloutSettings()
 
     @model_validator(mode="after")
@@ -166,6 +199,11 @@ class Settings(_Section):
         check_rollout(self.rollout, self.candidates)
         return self
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether answers are of any use beside the edge, so that the shadow runs."""
+        return bool(self.candidates) or self.feedback.enabled
+
 
 class Environment(BaseModel):
     """What comes from the environment alone."""
@@ -176,6 +214,8 @@ class Environment(BaseModel):
     home: Path = Path(".understudy")
     providers: tuple[str, ...] = ()
     admin_token: str | None = None
+    store_url: str | None = None
+    """Of SQLAlchemy's kind; None is a file under ``home``."""
 
 
 def check_rollout(rollout: RolloutSettings, candidates: tuple[str, ...]) -> None:
@@ -195,6 +235,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         home=Path(variables.get(PREFIX + "HOME") or ".understudy").absolute(),
         providers=providers,
         admin_token=variables.get(PREFIX + "ADMIN_TOKEN") or None,
+        store_url=_store_url(variables.get(PREFIX + "STORE_URL") or None),
     )
 
 
@@ -229,6 +270,20 @@ def read_rollout(
     except ValueError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     return rollout
+
+
+def _store_url(given: str | None) -> str | None:
+    """The URL without a word about its password, which may be wrong in any place but is nobody's business."""
+    if given is None:
+        return None
+    try:
+        parts = urlsplit(given)
+        named = parts.scheme in STORES and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise ConfigurationError(f"{PREFIX}STORE_URL: expected sqlite:///PATH or postgresql+psycopg://…")
+    return given
 
 
 def _read_overridden(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:

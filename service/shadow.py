@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings(environment.config)
     except ConfigurationError as error:
         sys.exit(f"understudy: {error}")
-    if not settings.candidates:
-        sys.exit("understudy: the configuration names no candidates, so there is nothing to shadow")
+    if not settings.mirrors:
+        sys.exit("understudy: there are no candidates to shadow, and feedback is off: there is nothing to do")
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread: they all inherit it
     if settings.shadow.idle_priority:

@@ -210,6 +210,10 @@ def test_every_key_has_a_variable(path: Path) -> None:
         "socket": "/run/s",
         "salt": "word",
         "idle_priority": "false",
+        "enabled": "false",
+        "always": "true",
+        "adapt": "true",
+        "record_rate": "0.5",
         "sample_rate": "0.5",
         "explain_rate": "0.5",
         "buffer_bytes": "65536",
@@ -331,3 +335,30 @@ def test_the_environment_is_read() -> None:
 @pytest.mark.parametrize("name", ["CONFIG", "HOME", "PROVIDERS", "ADMIN_TOKEN"])
 def test_an_empty_variable_is_as_good_as_none(name: str) -> None:
     assert read_environment({PREFIX + name: ""}) == read_environment({})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///store.db", "sqlite:////var/lib/store.db", "postgresql+psycopg://user:word@host:5432/name"],
+)
+def test_the_store_may_be_a_file_or_a_server(url: str) -> None:
+    assert read_environment({"UNDERSTUDY_STORE_URL": url}).store_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["store.db", "mysql://user:secret@host/name", "postgresql+psycopg://user:secret@host:port/name"]
+)
+def test_another_store_is_refused_without_a_word_about_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="UNDERSTUDY_STORE_URL: expected sqlite:///PATH") as caught:
+        read_environment({"UNDERSTUDY_STORE_URL": url})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "enabled", "mirrors"), [([], False, False), ([], True, True), (["m:1"], False, True)]
+)
+def test_answers_are_mirrored_where_somebody_wants_them(
+    path: Path, candidates: list[str], enabled: bool, mirrors: bool
+) -> None:
+    document = {"production": "m:prod", "candidates": candidates, "feedback": {"enabled": enabled}}
+    assert read(path, document).mirrors == mirrors

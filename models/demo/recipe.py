@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from models.demo.measures import Measures
 from models.manifest import Manifest, Training
 from models.packaging import Material
+from service.domain.uncertainty.measure import Graph
 
 OPSETS = {"": 15, "ai.onnx.ml": 3}
 """Operator sets of every demo graph: old enough for every runtime in use, and one tree operator."""
@@ -25,6 +26,8 @@ class Trained:
     graph: bytes
     manifest: Manifest
     material: Material
+    graphs: Mapping[Graph, bytes] = field(default_factory=dict)
+    """Second graphs, which take what the model takes."""
 
 
 Recipe = Callable[[], Trained]
@@ -38,6 +41,19 @@ def serialised(proto: Any, name: str) -> bytes:
     for domain in sorted(versions):
         proto.opset_import.add(domain=domain, version=versions[domain])
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def from_sklearn(model: Any, width: int, **options: Any) -> Any:
+    """The ONNX model of a scikit-learn model that takes float32 [rows, width]."""
+    import skl2onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    return skl2onnx.convert_sklearn(
+        model,
+        initial_types=[("input", FloatTensorType([None, width]))],
+        target_opset=OPSETS,
+        options=options or None,
+    )
 
 
 def training_note(

@@ -19,6 +19,7 @@ RECIPES = {
     "credit:gbm-2": ("models.demo.credit_models", "gbm_2"),
     "credit:linear-1": ("models.demo.credit_models", "linear_1"),
     "digits:mlp-1": ("models.demo.toy_models", "digits_mlp"),
+    "digits:mlp-2": ("models.demo.toy_models", "digits_mlp_with_autoencoder"),
     "diabetes:gbr-1": ("models.demo.toy_models", "diabetes_gbr"),
     "cancer:xgb-1": ("models.demo.toy_models", "cancer_xgb"),
     "cancer:forest-1": ("models.demo.toy_models", "cancer_forest"),
@@ -36,7 +37,7 @@ def recipe(tag: str) -> Recipe:
 def build(tag: str, directory: Path) -> Bundle:
     """Trains, converts and packages one demo bundle into ``directory``."""
     trained = recipe(tag)()
-    return package(trained.graph, trained.manifest, trained.material, directory)
+    return package(trained.graph, trained.manifest, trained.material, directory, graphs=trained.graphs)
 
 
 def install(tag: str, *, force: bool = False) -> Bundle:

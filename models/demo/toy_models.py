@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from models.canonical import Labels
 from models.demo import measures
-from models.demo.recipe import GOLDEN_ROWS, OPSETS, Trained, serialised, training_note
+from models.demo.autoencoder import reconstruction
+from models.demo.recipe import GOLDEN_ROWS, OPSETS, Trained, from_sklearn, serialised, training_note
 from models.manifest import FeatureEntry, InputEntry, Manifest, OutputEntry
 from models.packaging import Material, golden_choice
 from service.domain.schema import FeatureBatch
 
 Rows = NDArray[np.float32]
+
+_IMAGES = ("image", (1, 8, 8))
+"""The digits' input and its shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,41 +37,73 @@ class _Data:
     held_out_labels: Labels
 
 
+def held_out(name: str) -> Rows:
+    """Rows of ``digits``, ``diabetes`` or ``cancer`` that took part in no bundle; [rows, width]."""
+    if name == "digits":
+        return _digits_data().held_out
+    data, _ = _diabetes_data() if name == "diabetes" else _cancer_data()
+    return data.held_out
+
+
 def digits_mlp() -> Trained:
     """Handwritten digits as 8x8 images, ten classes; a perceptron with one hidden layer."""
-    from sklearn.datasets import load_digits
+    return _digits("mlp-1", hidden=48)
+
+
+def digits_mlp_with_autoencoder() -> Trained:
+    """A wider perceptron, and a second graph that says how unlike a digit an image is."""
+    trained = _digits("mlp-2", hidden=96)
+    autoencoder = reconstruction(trained.material.reference)
+    proto = _taking_images(autoencoder, *_IMAGES)
+    return replace(trained, graphs={"reconstruction": serialised(proto, "digits-reconstruction")})
+
+
+def _digits(version: str, hidden: int) -> Trained:
     from sklearn.neural_network import MLPClassifier
 
-    source = load_digits()
-    data = _split("scikit-learn digits", source.data / 16, source.target)
-    model = MLPClassifier(hidden_layer_sizes=(48,), max_iter=200, random_state=1, early_stopping=True)
+    data = _digits_data()
+    model = MLPClassifier(hidden_layer_sizes=(hidden,), max_iter=200, random_state=1, early_stopping=True)
     model.fit(data.training, data.training_labels)
+    name, shape = _IMAGES
     manifest = Manifest(
         name="digits",
-        version="mlp-1",
+        version=version,
         task="multiclass",
-        input=InputEntry(layout="image", name="image", shape=(1, 8, 8)),
+        input=InputEntry(layout="image", name=name, shape=shape),
         output=OutputEntry(name="probabilities", kind="probabilities"),
-        classes=tuple(str(digit) for digit in source.target_names),
+        classes=tuple(str(digit) for digit in range(10)),
     )
-    graph = _taking_images(_from_sklearn(model, 64, zipmap=False), "image", (1, 8, 8))
+    graph = _taking_images(from_sklearn(model, 64, zipmap=False), name, shape)
     return _finished(manifest, graph, model.predict_proba, data, "scikit-learn")
+
+
+def _digits_data() -> _Data:
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    return _split("scikit-learn digits", source.data / 16, source.target)
 
 
 def diabetes_gbr() -> Trained:
     """Disease progression after a year; gradient boosted regression trees."""
-    from sklearn.datasets import load_diabetes
     from sklearn.ensemble import GradientBoostingRegressor
 
-    source = load_diabetes(scaled=False)
-    data = _split("scikit-learn diabetes", source.data, source.target)
+    data, names = _diabetes_data()
     model = GradientBoostingRegressor(
         n_estimators=120, max_depth=3, learning_rate=0.05, subsample=0.7, random_state=1
     )
     model.fit(data.training, data.training_labels)
-    manifest = _tabular("diabetes", "gbr-1", "regression", source.feature_names, "variable", ())
-    graph = _from_sklearn(model, data.training.shape[1])
+    manifest = _tabular("diabetes", "gbr-1", "regression", names, "variable", ())
+    graph = from_sklearn(model, data.training.shape[1])
     return _finished(manifest, graph, lambda rows: model.predict(rows)[:, None], data, "scikit-learn")
+
+
+def _diabetes_data() -> tuple[_Data, Sequence[str]]:
+    """The data, and the names of its columns."""
+    from sklearn.datasets import load_diabetes
+
+    source = load_diabetes(scaled=False)
+    return _split("scikit-learn diabetes", source.data, source.target), source.feature_names
 
 
 def cancer_xgb() -> Trained:
@@ -96,17 +132,22 @@ def cancer_forest() -> Trained:
     data, manifest = _cancer("forest-1")
     model = RandomForestClassifier(n_estimators=100, max_depth=6, n_jobs=1, random_state=1)
     model.fit(data.training, data.training_labels)
-    graph = _from_sklearn(model, data.training.shape[1], zipmap=False)
+    graph = from_sklearn(model, data.training.shape[1], zipmap=False)
     return _finished(manifest, graph, model.predict_proba, data, "scikit-learn")
 
 
 def _cancer(version: str) -> tuple[_Data, Manifest]:
+    data, names = _cancer_data()
+    return data, _tabular("cancer", version, "binary", names, "probabilities", ("malignant", "benign"))
+
+
+def _cancer_data() -> tuple[_Data, Sequence[str]]:
+    """The data, and the names of its columns."""
     from sklearn.datasets import load_breast_cancer
 
     source = load_breast_cancer()
     data = _split("scikit-learn breast cancer (Wisconsin)", source.data, source.target)
-    classes = tuple(str(name) for name in source.target_names)
-    return data, _tabular("cancer", version, "binary", source.feature_names, "probabilities", classes)
+    return data, source.feature_names
 
 
 def _tabular(
@@ -136,18 +177,6 @@ def _split(name: str, rows: Any, labels: Any) -> _Data:
         labels[calibration],
         rows[held_out],
         labels[held_out],
-    )
-
-
-def _from_sklearn(model: Any, width: int, **options: Any) -> Any:
-    import skl2onnx
-    from skl2onnx.common.data_types import FloatTensorType
-
-    return skl2onnx.convert_sklearn(
-        model,
-        initial_types=[("input", FloatTensorType([None, width]))],
-        target_opset=OPSETS,
-        options=options or None,
     )
 
 

@@ -50,7 +50,29 @@ class Loaded:
             },
             "digest": self.bundle.digest,
             "training": manifest.training.model_dump(mode="json"),
+            "uncertainty": _uncertainty(self.bundle),
         }
+
+
+def _uncertainty(bundle: Bundle) -> dict[str, Any] | None:
+    """The measures that answer, by kind, with every other that may be asked for."""
+    report, entry = bundle.uncertainty(), bundle.manifest.uncertainty
+    if report is None:
+        return None
+    measures = report["measures"]
+    kinds = {
+        kind: {
+            "chosen": chosen if (named := getattr(entry, kind, "auto")) == "auto" else named,
+            "measures": [name for name, found in measures.items() if found["kind"] == kind],
+        }
+        for kind, chosen in report["chosen"].items()
+    }
+    return {
+        **kinds,
+        "confidence": entry.confidence,
+        "calibration_rows": report["calibration_rows"],
+        "abstain": list(entry.abstain),
+    }
 
 
 def refused(tag: str, reason: str) -> dict[str, Any]:
@@ -107,11 +129,6 @@ def spread_of(bundle: Bundle) -> float:
     """The unit of a regression's score gaps: the reference scores' standard deviation, 1 if it is 0."""
     _, scores, _ = bundle.calibration()
     return float(scores.std()) or 1.0
-
-
-def ranges_of(bundle: Bundle) -> dict[str, tuple[float, float]]:
-    """Smallest and largest value in training, by feature."""
-    return {entry.name: entry.range for entry in bundle.manifest.features if entry.range is not None}
 
 
 def example_of(bundle: Bundle) -> Any:

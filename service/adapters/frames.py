@@ -9,16 +9,17 @@ import msgspec
 import numpy as np
 
 from service.adapters.ledger import SENDERS
-from service.domain.observation import Mirrored, ShadowBatch
+from service.domain.observation import Mirrored, Parts, ShadowBatch
 from service.domain.schema import ModelSpec
 
-VERSION = 1
-OVERHEAD = 24
+VERSION = 2
+OVERHEAD = 44
 """Bytes of framing that one request adds at most, beside its id and its arrays."""
 
-NOTHING: tuple[tuple[()], ...] = ((), (), (), (), ())
+NOTHING: tuple[tuple[()], ...] = ((), (), (), (), (), (), ())
 
 Rows: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Answerer: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=256)]
 
 
 class Frame(NamedTuple):
@@ -31,9 +32,13 @@ class Frame(NamedTuple):
     request_ids: list[str]
     """One for each request, or part of one."""
     counts: list[Rows]
-    """Rows of each request."""
-    canary: list[bool]
-    """Whether the canary answered it."""
+    """Rows of each request, or part."""
+    firsts: list[Rows]
+    """Rows of its request before the first of these."""
+    totals: list[Rows]
+    """Rows of its whole request."""
+    answerers: list[Answerer]
+    """Who answered it: 0 is production, i the i-th candidate."""
     values: bytes
     """Canonical rows of all requests, C order, production's dtype."""
     scores: bytes
@@ -50,7 +55,9 @@ class Packed(NamedTuple):
 
     request_id: str
     rows: int
-    canary: bool
+    first: int
+    total: int
+    answerer: int
     values: bytes
     scores: bytes
 
@@ -66,16 +73,15 @@ _decoder = msgspec.msgpack.Decoder(Frame)
 
 def pack(item: Mirrored) -> Packed:
     """A request ready to travel; done for each as it comes, so that a whole frame is made in no time."""
-    return Packed(
-        item.request_id, len(item.rows), item.arm == "canary", item.rows.tobytes(), item.scores.tobytes()
-    )
+    name, answerer, rows, scores, first, total = item
+    count = len(rows)
+    return Packed(name, count, first, total or count, answerer, rows.tobytes(), scores.tobytes())
 
 
 def encode(sender: int, first: int, requests: Sequence[Packed]) -> bytes:
     """The datagram that carries ``requests``."""
-    ids, counts, canary, values, scores = zip(*requests, strict=True) if requests else NOTHING
-    frame = (VERSION, sender, first, ids, counts, canary, b"".join(values), b"".join(scores))
-    return _encoder.encode(frame)
+    *columns, values, scores = zip(*requests, strict=True) if requests else NOTHING
+    return _encoder.encode((VERSION, sender, first, *columns, b"".join(values), b"".join(scores)))
 
 
 def decode(datagram: bytes | memoryview) -> Frame:
@@ -95,7 +101,8 @@ def batch_of(frame: Frame, spec: ModelSpec, received: float) -> ShadowBatch:
     Raises:
         ValueError: an array does not fit ``spec``; the edge serves another model.
     """
-    if not len(frame.request_ids) == len(frame.counts) == len(frame.canary):
+    columns = (frame.request_ids, frame.counts, frame.firsts, frame.totals, frame.answerers)
+    if len({len(column) for column in columns}) > 1:
         raise ValueError("the frame's columns differ in length")
     rows = frame.rows
     values = np.frombuffer(frame.values, dtype=spec.schema.dtype)
@@ -103,8 +110,18 @@ def batch_of(frame: Frame, spec: ModelSpec, received: float) -> ShadowBatch:
     return ShadowBatch(
         rows=values.reshape(rows, spec.schema.width),
         scores=scores.reshape(rows, spec.outputs),
-        canary=np.repeat(frame.canary, frame.counts),
+        answerers=np.repeat(np.array(frame.answerers, dtype=np.uint8), frame.counts),
         senders=np.full(rows, frame.sender, dtype=np.int16),
         received=received,
         request_ids=tuple(frame.request_ids),
+    )
+
+
+def parts_of(frame: Frame) -> Parts:
+    """Which request each row of a frame belongs to; ``batch_of`` has checked the frame."""
+    return Parts(
+        tuple(frame.request_ids),
+        np.array(frame.counts, dtype=np.int64),
+        np.array(frame.firsts, dtype=np.int64),
+        np.array(frame.totals, dtype=np.int64),
     )

@@ -1,11 +1,12 @@
 """Every mirrored row's fate, in one shared file that outlives any process but the server.
 
-Guarantee: at rest, for every candidate, rows offered by the edge = sum of its outcomes. Each count
-is one aligned 8-byte store into a shared mapping, so a ``kill -9`` at any point loses no count; the
-rows that a dead shadow or a dead edge held are found by arithmetic: handed over - accounted for, and
-offered - handed over - decided. Only what an edge answered since its last turn (20 ms) dies with it,
-here and in ``understudy_predictions_total`` alike.
-Cost: 64 senders x candidates x 2 sides x 8 outcomes x 8 bytes, 8 KiB per candidate.
+Each candidate has a page of counts, and so have the records of what was answered, where they are kept.
+Guarantee: at rest, on every page, rows offered by the edge = sum of its outcomes. Each count is one
+aligned 8-byte store into a shared mapping, so a ``kill -9`` at any point loses no count; the rows that a
+dead shadow or a dead edge held are found by arithmetic: handed over - accounted for, and offered - handed
+over - decided. Only what an edge answered since its last turn (20 ms) dies with it, here and in
+``understudy_predictions_total`` alike.
+Cost: 64 senders x pages x 2 sides x 11 outcomes x 8 bytes, 11 KiB per page.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.observation import OUTCOMES, Outcome
+from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Outcome
 from service.errors import ConfigurationError
 
 SENDERS = 64
 """Edge workers that can be told apart."""
 
-_COLUMN = {outcome: index for index, outcome in enumerate(OUTCOMES)}
+_COLUMN = {outcome: index for index, outcome in enumerate(dict.fromkeys(OUTCOMES + RECORD_OUTCOMES))}
 
 
 class Side(IntEnum):
@@ -37,15 +38,18 @@ class Ledger:
 
     Args:
         path: the file; made where it is missing. Its directory must be emptied at server start.
-        candidates: tags in configuration order, the same in every process.
+        candidates: tags in configuration order, the same in every process. The i-th has page i.
+        records: whether answers are recorded; their page is the last one.
 
     Raises:
-        ConfigurationError: the file was made for another number of candidates.
+        ConfigurationError: the file was made for another number of pages.
     """
 
-    def __init__(self, path: Path, candidates: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, candidates: tuple[str, ...], *, records: bool = False) -> None:
         self.candidates = candidates
-        shape = (2, SENDERS, len(candidates), len(OUTCOMES))
+        self.pages = len(candidates) + records
+        self.records = len(candidates) if records else None
+        shape = (2, SENDERS, self.pages, len(_COLUMN))
         cells = int(np.prod(shape))
         words = cells + 2 * SENDERS + 3 * len(candidates)
         with path.open("ab") as file:
@@ -60,14 +64,14 @@ class Ledger:
         self._offered: NDArray[np.int64] = store[cells + SENDERS : cells + 2 * SENDERS]
         self._states: NDArray[np.int64] = store[cells + 2 * SENDERS :].reshape(3, len(candidates))
 
-    def count(self, side: Side, sender: int, candidate: int, outcome: Outcome, rows: int) -> None:
-        """Adds ``rows`` of one edge worker to one outcome of one candidate."""
-        self._outcomes[side, sender, candidate, _COLUMN[outcome]] += rows
+    def count(self, side: Side, sender: int, page: int, outcome: Outcome, rows: int) -> None:
+        """Adds ``rows`` of one edge worker to one outcome on one page."""
+        self._outcomes[side, sender, page, _COLUMN[outcome]] += rows
 
-    def count_by_sender(self, candidate: int, outcome: Outcome, senders: NDArray[np.int16]) -> None:
+    def count_by_sender(self, page: int, outcome: Outcome, senders: NDArray[np.int16]) -> None:
         """Adds one row for each entry of ``senders`` [rows]; for the shadow."""
         totals = np.bincount(senders, minlength=SENDERS)
-        self._outcomes[Side.SHADOW, :, candidate, _COLUMN[outcome]] += totals
+        self._outcomes[Side.SHADOW, :, page, _COLUMN[outcome]] += totals
 
     def offer(self, sender: int, rows: int) -> None:
         """Notes ``rows`` as answered by an edge worker, before any of them has an outcome for good."""
@@ -76,7 +80,7 @@ class Ledger:
     def unaccounted(self, sender: int) -> int:
         """Answered rows of an edge worker that it neither handed over nor decided itself.
 
-        An edge decides for all candidates alike, so the first one's outcomes stand for all.
+        An edge decides for all pages alike, so the outcomes on the first one stand for all.
         """
         decided = int(self._outcomes[Side.EDGE, sender, 0].sum())
         return int(self._offered[sender]) - int(self._handed[sender]) - decided
@@ -89,18 +93,19 @@ class Ledger:
         """Notes ``rows`` as handed over by an edge worker; negative where they were not after all."""
         self._handed[sender] += rows
 
-    def accounted(self, sender: int, candidate: int) -> int:
+    def accounted(self, sender: int, page: int) -> int:
         """Handed-over rows of an edge worker whose outcome the shadow has decided."""
-        return int(self._outcomes[Side.SHADOW, sender, candidate].sum())
+        return int(self._outcomes[Side.SHADOW, sender, page].sum())
 
-    def totals(self, candidate: int) -> dict[Outcome, int]:
+    def totals(self, page: int) -> dict[Outcome, int]:
         """Rows by outcome, over all workers and both sides."""
-        sums = self._outcomes[:, :, candidate].sum(axis=(0, 1))
-        return {outcome: int(sums[column]) for outcome, column in _COLUMN.items()}
+        sums = self._outcomes[:, :, page].sum(axis=(0, 1))
+        possible = RECORD_OUTCOMES if page == self.records else OUTCOMES
+        return {outcome: int(sums[_COLUMN[outcome]]) for outcome in possible}
 
-    def in_flight(self, candidate: int) -> int:
+    def in_flight(self, page: int) -> int:
         """Rows handed over whose outcome is not decided yet."""
-        decided = self._outcomes[Side.SHADOW, :, candidate].sum()
+        decided = self._outcomes[Side.SHADOW, :, page].sum()
         return max(0, int(self._handed.sum() - decided))
 
     def running(self, candidate: int) -> bool:

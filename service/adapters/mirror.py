@@ -184,14 +184,20 @@ class Mirror:
 
     def _count(self, outcome: Outcome, rows: int) -> None:
         if rows:
-            for candidate in range(len(self._ledger.candidates)):
-                self._ledger.count(Side.EDGE, self._sender, candidate, outcome, rows)
+            for page in range(self._ledger.pages):
+                self._ledger.count(Side.EDGE, self._sender, page, outcome, rows)
 
 
 def _parts(item: Mirrored, size: int) -> list[Mirrored]:
-    """A request of many rows as requests of as many rows as fit one frame, at least one each."""
-    step = max(1, len(item.rows) * FRAME_BYTES // size)
+    """A request of many rows in parts of as many rows as fit one frame, at least one each."""
+    total = len(item.rows)
+    step = max(1, total * FRAME_BYTES // size)
     return [
-        item._replace(rows=item.rows[start : start + step], scores=item.scores[start : start + step])
-        for start in range(0, len(item.rows), step)
+        item._replace(
+            rows=item.rows[start : start + step],
+            scores=item.scores[start : start + step],
+            first=start,
+            total=total,
+        )
+        for start in range(0, total, step)
     ]

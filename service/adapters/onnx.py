@@ -137,9 +137,12 @@ def warm_up(model: OnnxModel, batch: FeatureBatch, seconds: float = 0.2) -> floa
 
 
 def open_session(
-    graph: Path | bytes, providers: Sequence[str] = (), threads: int = 1
+    graph: Path | bytes, providers: Sequence[str] = (), threads: int = 1, *, without: Sequence[str] = ()
 ) -> ort.InferenceSession:
     """A session over a file or a graph's bytes; providers and threads as for ``OnnxModel``.
+
+    Args:
+        without: ONNX Runtime's optimizers to leave out, by name.
 
     Raises:
         BundleError: ONNX Runtime cannot load it, or not on these providers.
@@ -153,7 +156,9 @@ def open_session(
     if not providers:  # trying CUDA where its libraries are absent is how we choose, not an error to print
         ort.set_default_logger_severity(_FATAL)
     try:
-        session = ort.InferenceSession(graph, options, providers=wanted)
+        session = ort.InferenceSession(
+            graph, options, providers=wanted, disabled_optimizers=[*without] or None
+        )
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise BundleError(f"{source}: ONNX Runtime cannot load it: {error}") from error
     finally:

@@ -19,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from service.adapters.ledger import Ledger
+from service.domain.abstention import REASONS, reason_of
 from service.domain.comparison import Comparison
 from service.domain.disagreement.reasons import DISTANCE_BUCKETS, ReasonsComparison
 from service.domain.observation import Arm
@@ -69,7 +70,7 @@ class EdgeMetrics:
         )
         self._violations = Counter(
             "understudy_input_violations_total",
-            "Values that were refused because they do not fit the feature.",
+            "Values that do not fit the feature, or are unlike what training saw of it.",
             ["feature", "kind"],
             registry=registry,
         )
@@ -84,6 +85,18 @@ class EdgeMetrics:
             "Seconds spent on explaining the rows of one request.",
             ["method"],
             buckets=EXPLAIN_SECONDS,
+            registry=registry,
+        )
+        self._out_of_domain = Counter(
+            "understudy_out_of_domain_total",
+            "Rows that the training data had nothing like.",
+            ["model", "version"],
+            registry=registry,
+        )
+        self._domain_rows = Counter(
+            "understudy_domain_rows_total",
+            "Rows of which it was judged whether the training data had any like them.",
+            ["model", "version"],
             registry=registry,
         )
         self._share = Gauge(
@@ -107,16 +120,18 @@ class EdgeMetrics:
 
     def arm(self, spec: ModelSpec, arm: Arm) -> ArmTally:
         """Where the answers of one model in one arm are tallied."""
-        return self._arms.setdefault((spec.tag, arm), ArmTally(spec, arm, [0] * spec.outputs, []))
+        return self._arms.setdefault(
+            (spec.tag, arm), ArmTally(spec, arm, [0] * (spec.outputs + len(REASONS)), [], [0, 0])
+        )
 
     def responded(self, route: str, code: int) -> None:
         """Counts one response; ``route`` is a template, never a raw path."""
         key = (route, code)
         self._codes[key] = self._codes.get(key, 0) + 1
 
-    def violated(self, feature: str, kind: str) -> None:
-        """Counts one refused value; ``feature`` is a name of the schema."""
-        self._violations.labels(feature, kind).inc()
+    def violated(self, feature: str, kind: str, count: int = 1) -> None:
+        """Counts values that were refused or warned of; ``feature`` is a name of the schema."""
+        self._violations.labels(feature, kind).inc(count)
 
     def fell_back(self, candidate: str, reason: str) -> None:
         """Counts one request that the canary could not answer."""
@@ -135,10 +150,15 @@ class EdgeMetrics:
         for tally in list(self._arms.values()):  # a canary that loads beside us may add its own
             for index, rows in enumerate(tally.labels):
                 if rows:
-                    label = tally.spec.classes[index] if tally.spec.classes else VALUE_LABEL
+                    label = _label(tally.spec, index)
                     child = self._predictions.labels(tally.spec.name, tally.spec.version, tally.arm, label)
                     child.inc(rows)
                     tally.labels[index] = 0
+            if any(tally.domain):
+                model = tally.spec.name, tally.spec.version
+                self._domain_rows.labels(*model).inc(sum(tally.domain))
+                self._out_of_domain.labels(*model).inc(tally.domain[1])
+                tally.domain[:] = 0, 0
             if tally.seconds:
                 observe(self._predict_seconds.labels(tally.arm), SECONDS, np.array(tally.seconds))
                 tally.seconds.clear()
@@ -158,9 +178,18 @@ class ArmTally:
     spec: ModelSpec
     arm: Arm
     labels: list[int]
-    """Rows by class index; one entry for regression."""
+    """Rows by class index, one entry for regression; then by reason to name no class."""
     seconds: list[float]
     """Latency of each answer."""
+    domain: list[int]
+    """Rows in domain and rows out of it, of those that were judged."""
+
+
+def _label(spec: ModelSpec, index: int) -> str:
+    reason = reason_of(spec, index)
+    if reason is not None:
+        return f"abstained: {reason}"
+    return spec.classes[index] if spec.classes else VALUE_LABEL
 
 
 class ShadowMetrics:
@@ -270,13 +299,13 @@ def observe(histogram: Histogram, bounds: Sequence[float], samples: NDArray[np.f
 
 
 class LedgerCollector(Collector):
-    """``understudy_shadow_rows_total`` straight from the ledger, its only home."""
+    """What became of every row beside the edge, straight from the ledger, its only home."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def collect(self) -> Iterable[Metric]:
-        """One sample per candidate and outcome, zeros included."""
+        """One sample per candidate and outcome, and per outcome of a record; zeros included."""
         family = CounterMetricFamily(
             "understudy_shadow_rows_total",
             "Rows that were to be mirrored, by what became of them.",
@@ -286,6 +315,15 @@ class LedgerCollector(Collector):
             for outcome, rows in self._ledger.totals(index).items():
                 family.add_metric([candidate, outcome], rows)
         yield family
+        if self._ledger.records is not None:
+            records = CounterMetricFamily(
+                "understudy_records_total",
+                "Rows whose answer was to be recorded, by what became of them.",
+                labels=["outcome"],
+            )
+            for outcome, rows in self._ledger.totals(self._ledger.records).items():
+                records.add_metric([outcome], rows)
+            yield records
 
 
 class Page:

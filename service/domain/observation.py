@@ -1,4 +1,4 @@
-"""What became of one row in the shadow, and the rows that travel there."""
+"""What became of one row beside the edge, and the rows that travel there."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ Outcome: TypeAlias = Literal[
     "candidate_error",
     "too_large",
     "shadow_down",
+    "written",
+    "repeated",
+    "store_error",
 ]
 OUTCOMES: tuple[Outcome, ...] = (
     "compared",  # both models answered
@@ -32,17 +35,34 @@ OUTCOMES: tuple[Outcome, ...] = (
     "too_large",  # one row alone is larger than the mirror can carry
     "shadow_down",  # there was no shadow process, or a process died holding the row
 )
+"""What may become of a row that a candidate was to see."""
+
+RECORD_OUTCOMES: tuple[Outcome, ...] = (
+    "written",  # the answer is in the store
+    "repeated",  # the store had an answer under this request id already, and keeps that one
+    "sampled_out",
+    "queue_full",
+    "too_large",
+    "shadow_down",
+    "store_error",  # the store refused the record, or there was nobody to make one
+)
+"""What may become of a row whose answer was to be recorded."""
 
 
 class Mirrored(NamedTuple):
     """One answered request on its way to the shadow; a tuple because one is made per request."""
 
     request_id: str
-    arm: Arm
+    answerer: int
+    """Who answered: 0 is production, i the i-th candidate of the configuration."""
     rows: FeatureBatch
     """Canonical rows of the production schema, [rows, width]."""
     scores: Scores
-    """What ``arm`` answered, [rows, outputs]."""
+    """What it answered, [rows, outputs]."""
+    first: int = 0
+    """Rows of the request before these, where it travels in parts."""
+    total: int = 0
+    """Rows of the whole request; 0 where these are all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +72,9 @@ class ShadowBatch:
     rows: FeatureBatch
     """Canonical rows of the production schema, [rows, width]."""
     scores: Scores
-    """What the answering arm said, [rows, outputs]."""
-    canary: NDArray[np.bool_]
-    """True where the canary answered, [rows]."""
+    """What was answered, [rows, outputs]."""
+    answerers: NDArray[np.uint8]
+    """Who answered, as ``Mirrored.answerer``, [rows]."""
     senders: NDArray[np.int16]
     """The edge worker that each row came from, [rows]."""
     received: float
@@ -66,6 +86,11 @@ class ShadowBatch:
         return len(self.rows)
 
     @property
+    def canary(self) -> NDArray[np.bool_]:
+        """True where a canary answered, [rows]."""
+        return np.not_equal(self.answerers, 0)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the rows and their scores."""
         return self.rows.nbytes + self.scores.nbytes
@@ -75,7 +100,7 @@ class ShadowBatch:
         return ShadowBatch(
             self.rows[which],
             self.scores[which],
-            self.canary[which],
+            self.answerers[which],
             self.senders[which],
             self.received,
             self.request_ids,
@@ -89,11 +114,32 @@ def join(batches: list[ShadowBatch]) -> ShadowBatch:
     return ShadowBatch(
         np.concatenate([batch.rows for batch in batches]),
         np.concatenate([batch.scores for batch in batches]),
-        np.concatenate([batch.canary for batch in batches]),
+        np.concatenate([batch.answerers for batch in batches]),
         np.concatenate([batch.senders for batch in batches]),
         min(batch.received for batch in batches),
         tuple(name for batch in batches for name in batch.request_ids),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """Which rows of a batch belong to which request: one entry for each request, or part of one."""
+
+    request_ids: tuple[str, ...]
+    counts: NDArray[np.int64]
+    """Rows in the batch; the parts follow each other."""
+    firsts: NDArray[np.int64]
+    """Rows of the request before these."""
+    totals: NDArray[np.int64]
+    """Rows of the whole request."""
+
+    def __len__(self) -> int:
+        return len(self.request_ids)
+
+    def take(self, which: NDArray[np.bool_]) -> Parts:
+        """The selected parts."""
+        names = tuple(name for name, chosen in zip(self.request_ids, which, strict=True) if chosen)
+        return Parts(names, self.counts[which], self.firsts[which], self.totals[which])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,11 @@ Scores: TypeAlias = NDArray[np.float32]
 FeatureType: TypeAlias = Literal["float", "int64", "string"]
 Task: TypeAlias = Literal["binary", "multiclass", "regression"]
 Layout: TypeAlias = Literal["tensor", "columns", "image"]
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Whatever is neither whole nor a word reaches the graph as float32."""
+WHOLE = 2**53
+"""Integers up to here are exact in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,16 @@ class Binding:
     output_kind: Literal["probabilities", "positive_probability", "value"]
 
 
+class Decides(Protocol):
+    """What a label depends on beside the scores; a ``ModelSpec`` is one."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+
 def as_posted(feature: Feature, value: float) -> str | float | int | None:
     """A canonical value as a caller would post it."""
     if math.isnan(value):
@@ -110,8 +125,8 @@ def as_posted(feature: Feature, value: float) -> str | float | int | None:
     return int(value) if feature.type == "int64" else value
 
 
-def label_indices(spec: ModelSpec, scores: Scores) -> list[int]:
-    """The answered class of each row, as an index into ``spec.classes``; length rows.
+def label_indices(spec: Decides, scores: Scores) -> list[int]:
+    """The answered class of each row, as an index into the model's classes; length rows.
 
     Binary models answer the second class at or above the threshold; multi-class models answer the
     first of the largest probabilities; regression answers no class, so every index is 0.

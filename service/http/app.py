@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from service.http import problem
 from service.http.admission import admit, explaining, not_ready, problem_of, too_large
 from service.http.codec import Codec, Encoded, Head, request_id_of
-from service.http.edge import Edge, Reply, Route
+from service.http.edge import Edge, Post, Reply, Route
 from service.http.problem import Problem, overloaded
 from service.paths.predict import Answer, PredictPath, Question
 
@@ -90,6 +90,8 @@ class EdgeApp:
         if route is not None:
             if route.predict is not None and scope["method"] == "POST":
                 await self._predict(edge, route, route.predict, scope, receive, send)
+            elif route.post is not None and scope["method"] == "POST":
+                await self._post(edge, route, route.post, scope, receive, send)
             else:
                 await self._page(edge, route, scope, send)
         elif path == "/" or path.startswith(HANDED_ON):
@@ -178,6 +180,25 @@ class EdgeApp:
         path, arm = admit(edge, route, headers)
         body = await self._read(edge, receive)
         return Begun(path, codec.decode(body, Head(headers, arm, time.monotonic())))
+
+    async def _post(
+        self, edge: Edge, route: Route, post: Post, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """A POST that is no prediction; its body is read under the same limits."""
+        if self._in_work >= edge.limits.max_concurrency:
+            await self._refuse(edge, route.template, scope, send, overloaded("too many requests are in work"))
+            return
+        self._in_work += 1
+        try:
+            admit(edge, route, dict(scope["headers"]))
+            reply = await post(await self._read(edge, receive))
+        except Exception as error:  # whatever it is, the caller gets a problem document
+            await self._refuse(edge, route.template, scope, send, problem_of(error))
+            return
+        finally:
+            self._in_work -= 1
+        await _send(send, reply)
+        edge.responded(route.template, reply.status)
 
     async def _page(self, edge: Edge, route: Route, scope: Scope, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

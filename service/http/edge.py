@@ -23,6 +23,8 @@ class Reply(NamedTuple):
 
 
 Page: TypeAlias = Callable[[], Awaitable[Reply]]
+Post: TypeAlias = Callable[[bytes], Awaitable[Reply]]
+"""Takes the body of a POST that is no prediction; raises ``Problem``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,17 @@ class Route:
     """By method; GET serves HEAD as well."""
     predict: Codec | None = None
     """POST: the predict path in this protocol."""
+    post: Post | None = None
+    """POST that is no prediction."""
     content_types: frozenset[bytes] = JSON_TYPES
-    """Accepted by ``predict``: media types in lower case, without parameters; empty where none is named."""
+    """Accepted by POST: media types in lower case, without parameters; empty where none is named."""
     settles: bool = True
     """Whether an answer counts as traffic: it is tallied and mirrored. Questions about the model are not."""
 
     @property
     def methods(self) -> list[str]:
         """What is documented."""
-        return sorted({*self.pages, *(["POST"] if self.predict else [])})
+        return sorted({*self.pages, *(["POST"] if self.predict or self.post else [])})
 
     @property
     def allowed(self) -> list[str]:

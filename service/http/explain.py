@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-import msgspec
 import orjson
 
 from service.domain.explainers.document import Form
@@ -12,7 +11,8 @@ from service.domain.observation import Arm
 from service.domain.pictures import CONTENT_SECURITY_POLICY
 from service.domain.schema import ModelSpec
 from service.http.codec import UNREADABLE, Encoded, Head, PerModel, ask
-from service.http.instances import InstanceReader
+from service.http.expecting import with_warnings
+from service.http.instances import InstanceReader, body_decoder
 from service.http.native import JSON
 from service.http.problem import does_not_fit
 from service.http.wishes import WishReader, form_of
@@ -51,14 +51,13 @@ class ExplainCodec:
         self._wishes = wishes
         self._candidates = candidates
         self._fields = COMPARE_FIELDS if candidates else KSERVE_FIELDS if kserve else FIELDS
-        fields: list[Any] = [("instances", list[reader.type])]  # type: ignore[name-defined]  # made from data
+        fields: list[Any] = []
         if not kserve:
             fields += [("explain", Any, True), ("request_id", str | None, None)]
             fields += [("routing_key", str | None, None)]
         if candidates:
             fields += [("candidate", Any, None)]
-        body = msgspec.defstruct("ExplainRequest", fields, forbid_unknown_fields=True)
-        self._decode = msgspec.json.Decoder(body).decode
+        self._decode = body_decoder(reader.type, fields)
         self._kserve = kserve
         self._frames = PerModel(_frames)
 
@@ -69,23 +68,28 @@ class ExplainCodec:
             request: Any = self._decode(body)
         except UNREADABLE:
             return self._decode_patiently(body, head, form)
-        rows = self._reader.rows(request.instances)
+        rows, warnings = self._reader.rows(request.instances, usual=False)
         if self._kserve:
-            return ask(head, rows, None, None)._replace(wish=self._wishes.read(True, form))
-        question = ask(head, rows, request.request_id, request.routing_key)
+            question = ask(head, rows, None, None)
+            return question._replace(warnings=warnings, wish=self._wishes.read(True, form))
+        question = ask(head, rows, request.request_id, request.routing_key)._replace(warnings=warnings)
         candidate = request.candidate if self._candidates else None
         return self._wishing(question, request.explain, candidate, form)
 
-    def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
+    def encode(self, answer: Answer, question: Question) -> Encoded:
         """The response."""
         headers = ((b"x-request-id", answer.request_id.encode()), (b"x-model-arm", answer.arm.encode()))
         if answer.sheet is not None:
             return Encoded(answer.sheet.body, answer.sheet.content_type, (*headers, *SHEET_HEADERS))
         explanations = b",".join(answer.explanations)
         if self._kserve:
-            return Encoded(b'{"explanations":[%b]}' % explanations, JSON, headers)
-        frame = self._frames(answer.model.spec)[answer.arm]
-        return Encoded(frame % (orjson.dumps(answer.request_id), explanations), JSON)
+            body = b'{"explanations":[%b]}' % explanations
+        else:
+            frame = self._frames(answer.model.spec)[answer.arm]
+            body = frame % (orjson.dumps(answer.request_id), explanations)
+        if question.warnings:
+            body = with_warnings(body, question.warnings)
+        return Encoded(body, JSON, headers if self._kserve else ())
 
     def _decode_patiently(self, body: bytes, head: Head, form: Form) -> Question:
         document = self._reader.diagnose(body, self._fields)
@@ -96,7 +100,9 @@ class ExplainCodec:
         ]
         if errors:
             raise does_not_fit(errors)
-        question = ask(head, document["instances"], document.get("request_id"), document.get("routing_key"))
+        rows = document["instances"]
+        question = ask(head, rows, document.get("request_id"), document.get("routing_key"))
+        question = question._replace(warnings=self._reader.warnings(rows))
         return self._wishing(question, document.get("explain", True), document.get("candidate"), form)
 
     def _wishing(self, question: Question, explain: Any, candidate: Any, form: Form) -> Question:

@@ -1,41 +1,34 @@
-"""Rows as JSON: a decoder made once from the model's schema, and a patient one that explains.
+"""Rows as JSON: decoders made once from the model's schema, and a patient reader that explains.
 
 The fast decoder checks names, types and categories while it parses (about 1 µs a row) and turns
 categories into their codes on the way: they are decoded as enumeration members that are floats.
-What it refuses is read again by ``diagnose``, which names every instance and feature at fault.
+It knows what training saw, and takes nothing else, so that rows as usual need no second look. What it refuses
+is decoded with all that the model can take, and what that refuses is read again by ``diagnose``, which names
+every instance and feature at fault.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from itertools import chain, islice
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from service.domain.schema import Feature, FeatureBatch, Schema
+from service.domain.expectations import Expectation, Expectations, active, posted_limits
+from service.domain.schema import LARGEST, WHOLE, Feature, FeatureBatch, Schema
 from service.http.codec import read_json
+from service.http.expecting import Judge, Loc, Violated
 from service.http.problem import TOO_MANY_ERRORS, Problem, does_not_fit
 
-Loc: TypeAlias = tuple[str | int, ...]
-Violated: TypeAlias = Callable[[str, str], None]
-"""Told (feature, kind) of every refused value; kind is missing, range, category or type."""
-
-LARGEST = float(np.finfo(np.float32).max)
-"""Whatever is neither whole nor a word reaches the graph as float32."""
-WHOLE = 2**53
-"""Integers up to here are exact in float64."""
 LONGEST_NAME = 200
 """Characters of a caller's own name that a problem repeats; no feature's name is longer."""
 TOO_LARGE = "infinite, or too large for the model's type"
-
-
-_FLOAT = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 
 
 class _Code(float, Enum):
@@ -53,12 +46,15 @@ class InstanceReader:
     Args:
         schema: what the model takes.
         max_rows: more are refused with 413.
-        violated: counts refused values.
+        violated: counts refused values, and those that are answered with a warning.
+        expectations: of the rows, beyond the schema.
     """
 
-    def __init__(self, schema: Schema, max_rows: int, violated: Violated) -> None:
+    def __init__(
+        self, schema: Schema, max_rows: int, violated: Violated, expectations: Expectations = ()
+    ) -> None:
         self._schema = schema
-        self._width, self._dtype = schema.width, schema.dtype
+        self._width, self._dtype, self._image = schema.width, schema.dtype, schema.layout == "image"
         self._max_rows = max_rows
         self._violated = violated
         self._code = {
@@ -68,23 +64,35 @@ class InstanceReader:
         self._one = struct.Struct(self._format(1))
         self.plain = schema.layout == "tensor" and all(each.type == "float" for each in schema.features)
         """Whether every value is a number that may have a fraction; see ``plain_rows``."""
+        self._judge = Judge(schema, expectations, violated)
         self._patient = False
-        self.type: Any = self._nested() if schema.layout == "image" else self._row()
+        everything, usual = active(schema, ()), active(schema, expectations)
+        self.type: Any = self._instance(everything)
         """What a msgspec decoder reads one instance as."""
+        self.usual: Any = self.type if self._patient or usual == everything else self._instance(usual)
+        """The same, but for instances that break an expectation, which the decoder refuses."""
 
-    def rows(self, instances: list[Any]) -> FeatureBatch:
-        """Canonical rows of instances decoded as ``list[self.type]``.
+    def rows(self, instances: list[Any], *, usual: bool) -> tuple[FeatureBatch, bytes]:
+        """Canonical rows and the warnings about them.
+
+        Args:
+            instances: decoded as ``list[self.usual]`` or as ``list[self.type]``.
+            usual: whether it was the former.
 
         Raises:
-            Problem: 422 without rows or with a number too large, 413 with too many rows.
+            Problem: 422 without rows, with a number too large, or with rows that are refused as unlike
+                training's; 413 with too many rows.
         """
         count = len(instances)
         if not 0 < count <= self._max_rows:
             raise self._wrong_count(count)
         if self._patient:
-            return self._read_all(instances, [])
-        if self._schema.layout == "image":
-            return np.array(instances, dtype=np.float32).reshape(count, -1)
+            rows = self._read_all(instances, [])
+            return rows, self.warnings(rows)
+        if self._image:
+            rows = np.array(instances, dtype=np.float32).reshape(count, -1)
+            return rows, b"" if usual else self.warnings(rows)
+        complete = True
         try:
             if count == 1:
                 row = instances[0]
@@ -94,11 +102,24 @@ class InstanceReader:
                 packed = struct.pack(self._format(count), *chain.from_iterable(tuples))
         except struct.error:  # a missing value
             tuples = [row if type(row) is tuple else astuple(row) for row in instances]
-            return np.array(tuples, dtype=self._dtype)
-        return np.ndarray((count, self._width), self._dtype, packed)  # half the time of frombuffer
+            values = [math.nan if value is None else value for value in chain.from_iterable(tuples)]
+            packed = struct.pack(self._format(count), *values)
+            complete = False
+        rows = np.ndarray((count, self._width), self._dtype, packed)  # half the time of frombuffer
+        if usual and (complete or self._judge.watch.fits_shares(rows)):
+            return rows, b""
+        return rows, self.warnings(rows)
 
-    def plain_rows(self, instances: Any) -> FeatureBatch | None:
-        """Canonical rows of arrays of numbers, or None for whatever else ``instances`` is.
+    def warnings(self, rows: FeatureBatch) -> bytes:
+        """What is to be said about canonical rows: JSON objects with commas between them, or nothing.
+
+        Raises:
+            Problem: 422, the manifest has such rows refused.
+        """
+        return self._judge.warnings(rows, self._place)
+
+    def plain_rows(self, instances: Any) -> tuple[FeatureBatch, bytes] | None:
+        """Canonical rows of arrays of numbers and their warnings, or None for whatever else ``instances`` is.
 
         For ``plain`` schemas and JSON values among which is no boolean, which would pass for a number.
         """
@@ -111,7 +132,9 @@ class InstanceReader:
         except (struct.error, OverflowError):  # no number, or a whole one too large for any float
             return None
         rows: FeatureBatch = np.ndarray((len(instances), self._width), self._dtype, packed)
-        return rows if np.isfinite(rows).all() else None
+        if self._judge.watch.fits(rows):
+            return rows, b""
+        return (rows, self.warnings(rows)) if np.isfinite(rows).all() else None
 
     def diagnose(self, body: bytes, fields: frozenset[str]) -> dict[str, Any]:
         """Reads a body that the fast decoder refused.
@@ -153,9 +176,18 @@ class InstanceReader:
         letter = "f" if self._schema.dtype == np.float32 else "d"
         return f"{rows * self._schema.width}{letter}"
 
-    def _row(self) -> Any:
-        """An object by feature name, or an array in schema order."""
-        types = [self._type(feature) for feature in self._schema.features]
+    def _place(self, row: int | None, column: int) -> Loc:
+        where = ("instances",) if row is None else ("instances", row)
+        return (*where, self._schema.features[column].name) if self._schema.features else where
+
+    def _instance(self, expectations: Expectations) -> Any:
+        """Arrays of the tensor's shape; or an object by feature name, or an array in schema order."""
+        if self._schema.layout == "image":
+            nested: Any = _number(expectations[0])
+            for length in reversed(self._schema.shape):
+                nested = Annotated[list[nested], msgspec.Meta(min_length=length, max_length=length)]
+            return nested
+        types = [_type(*pair) for pair in zip(self._schema.features, expectations, strict=True)]
         names = [f"f{index}" for index in range(len(types))]  # a feature's name need not be an identifier
         rename = dict(zip(names, self._schema.names(), strict=True))
         try:
@@ -170,24 +202,6 @@ class InstanceReader:
             self._patient = True
             return dict[str, Any] | list[Any]
         return by_name | tuple[tuple(types)]  # type: ignore[misc]  # types made from data
-
-    def _type(self, feature: Feature) -> Any:
-        base: Any
-        if feature.type == "string":
-            members = {f"c{code}": (word, code) for code, word in enumerate(feature.categories)}
-            base = _Code(feature.name, members)  # type: ignore[arg-type]  # the functional form of Enum
-        elif feature.type == "int64":
-            base = Annotated[int, msgspec.Meta(ge=-WHOLE, le=WHOLE)]
-        else:
-            base = _FLOAT
-        return base | None if feature.missing else base
-
-    def _nested(self) -> Any:
-        """Arrays in arrays, of exactly the tensor's shape."""
-        nested: Any = _FLOAT
-        for length in reversed(self._schema.shape):
-            nested = Annotated[list[nested], msgspec.Meta(min_length=length, max_length=length)]
-        return nested
 
     def _wrong_count(self, count: int) -> Problem:
         if count:
@@ -271,6 +285,37 @@ class InstanceReader:
     ) -> None:
         self._violated(feature.name, kind)
         errors.append(_error(loc, message))
+
+
+def body_decoder(instance: Any, fields: Sequence[Any] = ()) -> Callable[[bytes], Any]:
+    """Decodes an object with ``instances`` and these fields.
+
+    Args:
+        instance: what one instance is read as, see ``InstanceReader``.
+        fields: as ``msgspec.defstruct`` takes them.
+    """
+    members = [("instances", list[instance]), *fields]
+    return msgspec.json.Decoder(msgspec.defstruct("Body", members, forbid_unknown_fields=True)).decode
+
+
+def _type(feature: Feature, expected: Expectation) -> Any:
+    """What a msgspec decoder reads one value as."""
+    base: Any
+    if feature.type == "string":
+        usual = feature.categories if expected.categories is None else expected.categories
+        members = {f"c{code}": (w, code) for code, w in enumerate(feature.categories) if w in usual}
+        base = _Code(feature.name, members)  # type: ignore[arg-type]  # the functional form of Enum
+    elif feature.type == "int64":
+        low, high = posted_limits(feature, expected)
+        base = Annotated[int, msgspec.Meta(ge=low, le=high)]
+    else:
+        base = _number(expected)
+    return base | None if feature.missing and expected.missing_rate != 0 else base
+
+
+def _number(expected: Expectation) -> Any:
+    low, high = posted_limits(Feature("", "float"), expected)
+    return Annotated[float, msgspec.Meta(ge=low, le=high, multiple_of=1 if expected.whole else None)]
 
 
 def unknown_category(feature: Feature, word: str) -> str:

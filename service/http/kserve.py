@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
+from service.domain.schema import FeatureBatch
 from service.http.codec import UNREADABLE, Encoded, Head, ask
-from service.http.instances import InstanceReader
+from service.http.expecting import with_warnings
+from service.http.instances import InstanceReader, body_decoder
 from service.http.native import JSON, encode_predictions
 from service.paths.predict import Answer, Question
 
@@ -19,25 +19,34 @@ class KServeCodec:
 
     def __init__(self, reader: InstanceReader) -> None:
         self._reader = reader
-        body = msgspec.defstruct(
-            "KServeRequest",
-            [("instances", list[reader.type])],  # type: ignore[name-defined]  # a type made from data
-            forbid_unknown_fields=True,
-        )
-        self._decode = msgspec.json.Decoder(body).decode
+        self._decode = body_decoder(reader.usual)
+        self._decode_any = body_decoder(reader.type)
 
     def decode(self, body: bytes, head: Head) -> Question:
         """The validated question; raises ``Problem``."""
         try:
             request: Any = self._decode(body)
         except UNREADABLE:
-            return ask(head, self._reader.diagnose(body, FIELDS)["instances"], None, None)
-        return ask(head, self._reader.rows(request.instances), None, None)
+            rows, warnings = self._unusual_rows(body)
+        else:
+            rows, warnings = self._reader.rows(request.instances, usual=True)
+        question = ask(head, rows, None, None)
+        return question._replace(warnings=warnings) if warnings else question
 
-    def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
+    def encode(self, answer: Answer, question: Question) -> Encoded:
         """The response; its body has no room for the request id and the arm, so headers say them."""
         headers = ((b"x-request-id", answer.request_id.encode()), (b"x-model-arm", answer.arm.encode()))
-        return Encoded(b'{"predictions":[%b]}' % encode_predictions(answer), JSON, headers)
+        body = b'{"predictions":[%b]}' % encode_predictions(answer)
+        return Encoded(with_warnings(body, question.warnings) if question.warnings else body, JSON, headers)
+
+    def _unusual_rows(self, body: bytes) -> tuple[FeatureBatch, bytes]:
+        """The rows of a body with a row unlike training's, if that is all that is wrong; and the warnings."""
+        try:
+            request: Any = self._decode_any(body)
+        except UNREADABLE:
+            rows = self._reader.diagnose(body, FIELDS)["instances"]
+            return rows, self._reader.warnings(rows)
+        return self._reader.rows(request.instances, usual=False)
 
 
 def models(names: tuple[str, ...]) -> dict[str, list[str]]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-import msgspec
 import orjson
 
+from service.domain.abstention import REASONS
 from service.domain.observation import Arm
 from service.domain.schema import ModelSpec, Scores
 from service.http.codec import UNREADABLE, Encoded, Head, PerModel, ask
-from service.http.instances import InstanceReader
+from service.http.doubts import DoubtReader
+from service.http.doubts_wire import encode_doubts
+from service.http.expecting import with_warnings
+from service.http.instances import InstanceReader, body_decoder
 from service.http.problem import does_not_fit
 from service.http.wishes import WishReader
 from service.paths.predict import Answer, Question
@@ -20,27 +23,19 @@ PLAIN_FIELDS = frozenset({"instances", "request_id", "routing_key"})
 BULK = 4096
 """Bytes of a body from which on many numbers are worth a decoder of their own."""
 JSON = b"application/json"
-NO_UNCERTAINTY = "this version of the service states no uncertainty yet; send false or leave it out"
 
 
 class NativeCodec:
     """Reads and writes ``/predict``; everything that depends on the model alone is made at load."""
 
-    def __init__(self, reader: InstanceReader, wishes: WishReader) -> None:
+    def __init__(self, reader: InstanceReader, wishes: WishReader, doubts: DoubtReader) -> None:
         self._reader = reader
         self._wishes = wishes
-        body = msgspec.defstruct(
-            "PredictRequest",
-            [
-                ("instances", list[reader.type]),  # type: ignore[name-defined]  # a type made from data
-                ("explain", Any, False),
-                ("uncertainty", Any, False),
-                ("request_id", str | None, None),
-                ("routing_key", str | None, None),
-            ],
-            forbid_unknown_fields=True,
-        )
-        self._decode = msgspec.json.Decoder(body).decode
+        self._doubts = doubts
+        fields: list[Any] = [("explain", Any, False), ("uncertainty", Any, doubts.always)]
+        fields += [("request_id", str | None, None), ("routing_key", str | None, None)]
+        self._decode = body_decoder(reader.usual, fields)
+        self._decode_any = body_decoder(reader.type, fields)
         self._frames = PerModel(_frames)
 
     def decode(self, body: bytes, head: Head) -> Question:
@@ -52,16 +47,21 @@ class NativeCodec:
         try:
             request: Any = self._decode(body)
         except UNREADABLE:
-            return self._decode_patiently(body, head)
-        question = ask(head, self._reader.rows(request.instances), request.request_id, request.routing_key)
+            return self._decode_unusual(body, head)
+        rows, warnings = self._reader.rows(request.instances, usual=True)
+        question = ask(head, rows, request.request_id, request.routing_key)
+        if warnings:
+            question = question._replace(warnings=warnings)
         if request.explain is not False or request.uncertainty is not False:
             return self._with_offers(question, request.explain, request.uncertainty)
         return question
 
-    def encode(self, answer: Answer, question: Question) -> Encoded:  # noqa: ARG002 - a Codec's signature
-        """The response; ``question`` is not needed."""
+    def encode(self, answer: Answer, question: Question) -> Encoded:
+        """The response."""
         frame = self._frames(answer.model.spec)[answer.arm]
-        return Encoded(frame % (orjson.dumps(answer.request_id), encode_predictions(answer)), JSON)
+        predictions = encode_predictions(answer, in_doubt=question.doubt is not None)
+        body = frame % (orjson.dumps(answer.request_id), predictions)
+        return Encoded(with_warnings(body, question.warnings) if question.warnings else body, JSON)
 
     def _decode_numbers(self, body: bytes, head: Head) -> Question | None:
         """The question of a body that holds nothing but arrays of numbers and ids, or None.
@@ -78,11 +78,25 @@ class NativeCodec:
             return None
         if type(document) is not dict or not document.keys() <= PLAIN_FIELDS:
             return None
-        rows = self._reader.plain_rows(document.get("instances"))
+        read = self._reader.plain_rows(document.get("instances"))
         ids = document.get("request_id"), document.get("routing_key")
-        if rows is None or not isinstance(ids[0], str | None) or not isinstance(ids[1], str | None):
+        if read is None or not isinstance(ids[0], str | None) or not isinstance(ids[1], str | None):
             return None
-        return ask(head, rows, *ids)
+        rows, warnings = read
+        question = ask(head, rows, *ids)
+        if warnings:
+            question = question._replace(warnings=warnings)
+        return self._with_offers(question, False, True) if self._doubts.always else question
+
+    def _decode_unusual(self, body: bytes, head: Head) -> Question:
+        """The question of a body with a row unlike training's, if that is all that is wrong with it."""
+        try:
+            request: Any = self._decode_any(body)
+        except UNREADABLE:
+            return self._decode_patiently(body, head)
+        rows, warnings = self._reader.rows(request.instances, usual=False)
+        question = ask(head, rows, request.request_id, request.routing_key)._replace(warnings=warnings)
+        return self._with_offers(question, request.explain, request.uncertainty)
 
     def _decode_patiently(self, body: bytes, head: Head) -> Question:
         document = self._reader.diagnose(body, FIELDS)
@@ -93,31 +107,42 @@ class NativeCodec:
         ]
         if errors:
             raise does_not_fit(errors)
-        question = ask(head, document["instances"], document.get("request_id"), document.get("routing_key"))
-        return self._with_offers(question, document.get("explain"), document.get("uncertainty"))
+        rows = document["instances"]
+        question = ask(head, rows, document.get("request_id"), document.get("routing_key"))
+        question = question._replace(warnings=self._reader.warnings(rows))
+        return self._with_offers(
+            question, document.get("explain"), document.get("uncertainty", self._doubts.always)
+        )
 
     def _with_offers(self, question: Question, explain: Any, uncertainty: Any) -> Question:
         """The question with what is asked for beside the predictions."""
-        if uncertainty is not None and uncertainty is not False:
-            raise does_not_fit([{"loc": ["uncertainty"], "msg": NO_UNCERTAINTY}])
-        return question._replace(wish=self._wishes.read(explain))
+        return question._replace(wish=self._wishes.read(explain), doubt=self._doubts.read(uncertainty))
 
 
-def encode_predictions(answer: Answer) -> bytes:
+def encode_predictions(answer: Answer, *, in_doubt: bool = False) -> bytes:
     """The predictions as comma-separated JSON objects.
 
     Scores are written as the shortest decimals that read back as the same float32.
+
+    Args:
+        answer: to one request.
+        in_doubt: whether it was asked how sure they are.
     """
     templates = _templates(answer.model.spec)
     numbers = _decimals(answer.scores)
     if answer.model.spec.classes:
         width = answer.scores.shape[1]
-        if len(answer.labels) == 1 and not answer.explanations:
+        if len(answer.labels) == 1 and not in_doubt and not answer.explanations:
             return templates[answer.labels[0]] % tuple(numbers)
         rows = zip(*[iter(numbers)] * width, strict=True)
         written = [templates[label] % row for label, row in zip(answer.labels, rows, strict=True)]
     else:
-        written = [templates[0] % number for number in numbers]
+        written = [templates[label] % number for label, number in zip(answer.labels, numbers, strict=True)]
+    if in_doubt:
+        sure = answer.quantified
+        doubts = [b"null"] * len(written) if sure is None else encode_doubts(answer.model.spec, sure)
+        pairs = zip(written, doubts, strict=True)
+        written = [b'%b,"uncertainty":%b}' % (row[:-1], doubt) for row, doubt in pairs]
     if answer.explanations:
         pairs = zip(written, answer.explanations, strict=True)
         written = [b'%b,"explanation":%b}' % (row[:-1], why) for row, why in pairs]
@@ -130,12 +155,18 @@ def _decimals(scores: Scores) -> list[bytes]:
 
 
 def _make_templates(spec: ModelSpec) -> list[bytes]:
-    """For each label, a prediction with a place for each score."""
+    """For each label, then for each reason to name none, a prediction with a place for each score."""
+    reasons = [reason.encode() for reason in REASONS]
     if not spec.classes:
-        return [b'{"value":%b}']
+        return [
+            b'{"value":%b}',
+            *(b'{"value":null,"abstained":"%b","withheld":%%b}' % why for why in reasons),
+        ]
     names = [orjson.dumps(name).replace(b"%", b"%%") for name in spec.classes]
     probabilities = b",".join(name + b":%b" for name in names)
-    return [b'{"label":%b,"probabilities":{%b}}' % (name, probabilities) for name in names]
+    heads = [b'"label":%b' % name for name in names]
+    heads += [b'"label":null,"abstained":"%b"' % why for why in reasons]
+    return [b'{%b,"probabilities":{%b}}' % (head, probabilities) for head in heads]
 
 
 _templates = PerModel(_make_templates)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+from service.http.openapi_doubts import DOCUMENT
 from service.http.openapi_parts import TEXT, Json, array, closed, ref
 from service.http.openapi_schemas import Described, components
 
@@ -24,7 +25,7 @@ PROBLEMS: dict[int, str] = {
     405: "Another method belongs here; see Allow.",
     406: "Nothing that Accept names can be written.",
     408: "The body did not arrive in time.",
-    409: "What was asked for does not fit the present rollout.",
+    409: "What was sent contradicts the present rollout, or labels that came before.",
     413: "The body is too large, or has too many rows.",
     415: "The body's type is not read here.",
     422: "The body does not fit the model; errors name each place.",
@@ -36,6 +37,7 @@ _PREDICTING = tuple(status for status in PROBLEMS if status != 406)
 _TAGS = {
     "predict": "The service's own protocol.",
     "explain": "Why a model answers what it answers.",
+    "feedback": "What turned out to be true.",
     "inference": "The Open Inference Protocol, with its binary tensor extension.",
     "kserve": "KServe's first protocol.",
     "candidates": "What is known of the models.",
@@ -197,6 +199,24 @@ def _page(tag: str, name: str, summary: str, content: Json, *problems: int) -> O
     return lambda _: operation
 
 
+def _feedback() -> Operation:
+    """Labels on their way in; 202 and 200 say the same."""
+    problems = tuple(status for status in _PREDICTING if status not in (401, 403, 504))
+    answers = _responses(_json("FeedbackResponse"), problems)
+    operation = {
+        "operationId": "feedback",
+        "tags": ["feedback"],
+        "summary": "Says what was true of the rows of an answered request",
+        "requestBody": {"required": True, "content": _json("FeedbackRequest")},
+        "responses": answers
+        | {
+            "202": {"description": "The labels are stored.", "content": _json("FeedbackResponse")},
+            "200": {"description": "They were stored before.", "content": _json("FeedbackResponse")},
+        },
+    }
+    return lambda _: operation
+
+
 def _json(name: str) -> Json:
     return {"application/json": {"schema": ref(name)}}
 
@@ -266,6 +286,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/models/{name}/{bundle}/global", "GET"): _get(
         "explain", "globalViews", "What the model relies on as a whole", ref("GlobalViews"), 404
     ),
+    ("/models/{name}/{bundle}/uncertainty", "GET"): _get(
+        "candidates", "uncertainty", "What packaging found out about how sure it is", DOCUMENT, 404
+    ),
     ("/v1/models/{model}:explain", "POST"): _predict(
         "kserve",
         "kserveExplain",
@@ -274,6 +297,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         _json("KServeExplainResponse") | _PICTURES,
         problems=tuple(PROBLEMS),
     ),
+    ("/feedback", "POST"): _feedback(),
     ("/v2", "GET"): _get(
         "inference",
         "server",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+from service.domain.expectations import Reaction
 from service.domain.observation import OUTCOMES
 from service.domain.report import QUANTILES
 from service.http.problem import TOO_MANY_ERRORS
@@ -74,6 +75,7 @@ def _model() -> Json:
             "categories": array(TEXT),
             "missing": {"type": "string", "enum": ["allow", "refuse"]},
             "range": {"type": ["array", "null"], "items": NUMBER},
+            "expect": {**_expectation(), "description": "What is null is not expected, or not of its own."},
             "change": {"type": "string", "enum": ["free", "fixed", "increase", "decrease"]},
         }
     )
@@ -99,9 +101,26 @@ def _model() -> Json:
                 ],
                 "description": "What explains it, and why not the others; null while it is prepared.",
             },
+            "uncertainty": {
+                **FREE,
+                "type": ["object", "null"],
+                "description": "The measures that answer, by kind, and the live coverage; null without any.",
+            },
         }
     )
     return {**model, "required": ["name", "version", "state", "reason"]}
+
+
+def _expectation() -> Json:
+    return closed(
+        {
+            "range": {"type": ["array", "null"], "items": NUMBER},
+            "categories": {"type": ["array", "null"], "items": TEXT},
+            "missing_rate": MAYBE_NUMBER,
+            "whole": {"type": ["boolean", "null"]},
+            "on_violation": {"type": ["string", "null"], "enum": [*get_args(Reaction), None]},
+        }
+    )
 
 
 def _rollout() -> Json:

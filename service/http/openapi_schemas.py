@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from service.domain.schema import Binding, Feature, ModelSpec
+from service.domain.expectations import Expectation, Expectations, active
+from service.domain.schema import LARGEST, WHOLE, Binding, Feature, ModelSpec
 from service.http import v2
 from service.http.codec import LONGEST_ID
-from service.http.instances import LARGEST, WHOLE
+from service.http.openapi_doubts import abstained, doubt, doubt_schema
+from service.http.openapi_expectations import tensor_warnings, usual, warning, warnings
 from service.http.openapi_explain import explanation_schemas, wish
-from service.http.openapi_parts import FREE, NUMBER, TEXT, Json, array, closed, fixed, ref
+from service.http.openapi_feedback import feedback_schemas
+from service.http.openapi_parts import FREE, MAYBE_NUMBER, NUMBER, TEXT, Json, array, closed, fixed, ref
 from service.http.v2_tensors import default_inputs
 from service.http.v2_wire import DTYPES
 
@@ -26,29 +28,28 @@ class Described:
     binding: Binding
     max_rows: int
     """Rows of one request."""
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Smallest and largest value in training, by feature."""
+    expectations: Expectations = ()
+    """What training saw, and what becomes of rows unlike it."""
     example: Any = None
     """One instance as ``/predict`` takes it, or None."""
+    abstains: bool = False
+    """Whether some answers may name no label."""
 
 
 def components(about: Described) -> dict[str, Json]:
     """Every component schema by name."""
     rows = {"minItems": 1, "maxItems": about.max_rows}
-    answered = {"name": TEXT, "version": TEXT, "arm": ref("Arm")}
+    head = {"request_id": TEXT, "model": closed({"name": TEXT, "version": TEXT, "arm": ref("Arm")})}
     return {
         "Instance": _instance(about),
-        "Prediction": _prediction(about.spec),
+        "Prediction": _prediction(about),
+        "Uncertainty": doubt_schema(about.spec),
         "PredictRequest": _with_example(
             closed(
                 {
                     "instances": array(ref("Instance"), **rows),
                     "explain": wish(about.spec),
-                    "uncertainty": {
-                        "type": ["boolean", "null"],
-                        "enum": [False, None],
-                        "description": "Not offered yet.",
-                    },
+                    "uncertainty": doubt(),
                     "request_id": _identifier("Wins over the header X-Request-Id."),
                     "routing_key": _identifier("Wins over the header X-Routing-Key."),
                 },
@@ -56,18 +57,18 @@ def components(about: Described) -> dict[str, Json]:
             ),
             about,
         ),
-        "PredictResponse": closed(
-            {"request_id": TEXT, "model": closed(answered), "predictions": array(ref("Prediction"))}
-        ),
-        **_explaining(about, rows, answered),
+        "PredictResponse": _answer({**head, "predictions": array(ref("Prediction"))}),
+        **_explaining(about, rows, head),
         "KServeRequest": _with_example(closed({"instances": array(ref("Instance"), **rows)}), about),
-        "KServeResponse": closed({"predictions": array(ref("Prediction"))}),
+        "KServeResponse": _answer({"predictions": array(ref("Prediction"))}),
+        "Warning": warning(),
         **_inference(about),
+        **feedback_schemas(about.spec, about.max_rows),
         **fixed(),
     }
 
 
-def _explaining(about: Described, rows: Json, answered: Json) -> dict[str, Json]:
+def _explaining(about: Described, rows: Json, head: Json) -> dict[str, Json]:
     """Requests and answers of the explain routes."""
     asked = {
         "instances": array(ref("Instance"), **rows),
@@ -82,12 +83,15 @@ def _explaining(about: Described, rows: Json, answered: Json) -> dict[str, Json]
         "CompareRequest": _with_example(
             closed({**asked, "candidate": candidate}, optional=(*optional, "candidate")), about
         ),
-        "ExplainResponse": closed(
-            {"request_id": TEXT, "model": closed(answered), "explanations": array(ref("Explanation"))}
-        ),
-        "KServeExplainResponse": closed({"explanations": array(ref("Explanation"))}),
+        "ExplainResponse": _answer({**head, "explanations": array(ref("Explanation"))}),
+        "KServeExplainResponse": _answer({"explanations": array(ref("Explanation"))}),
         **explanation_schemas(),
     }
+
+
+def _answer(properties: Json) -> Json:
+    """A JSON answer, which may warn of its rows."""
+    return closed({**properties, "warnings": warnings()}, optional=("warnings",))
 
 
 def _identifier(description: str) -> Json:
@@ -96,13 +100,16 @@ def _identifier(description: str) -> Json:
 
 def _instance(about: Described) -> Json:
     schema = about.spec.schema
+    expectations = about.expectations or active(schema, ())
     if schema.layout == "image":
         nested: Json = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
         for length in reversed(schema.shape):
             nested = array(nested, minItems=length, maxItems=length)
-        return {**nested, "description": f"One tensor of shape {list(schema.shape)}."}
+        text = f"One tensor of shape {list(schema.shape)}. {usual(expectations[0])}".strip()
+        return {**nested, "description": text}
     values: dict[str, Json] = {
-        feature.name: _value(feature, about.ranges.get(feature.name)) for feature in schema.features
+        feature.name: _value(feature, expected)
+        for feature, expected in zip(schema.features, expectations, strict=True)
     }
     in_order: Json = {
         "type": "array",
@@ -115,7 +122,7 @@ def _instance(about: Described) -> Json:
     return {"description": "One row.", "oneOf": [closed(values), in_order]}
 
 
-def _value(feature: Feature, seen: tuple[float, float] | None) -> Json:
+def _value(feature: Feature, expected: Expectation) -> Json:
     kinds: dict[str, Json] = {
         "float": {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
         "int64": {"type": "integer", "minimum": -WHOLE, "maximum": WHOLE},
@@ -127,9 +134,9 @@ def _value(feature: Feature, seen: tuple[float, float] | None) -> Json:
         value["description"] = "May be missing."
         if "enum" in value:
             value["enum"] = [*value["enum"], None]
-    if seen is not None:
-        text = f"From {seen[0]:g} to {seen[1]:g} in training; other values are answered too."
-        value["description"] = f"{value.get('description', '')} {text}".strip()
+    text = f"{value.get('description', '')} {usual(expected)}".strip()
+    if text:
+        value["description"] = text
     return value
 
 
@@ -137,14 +144,25 @@ def _with_example(request: Json, about: Described) -> Json:
     return request if about.example is None else {**request, "example": {"instances": [about.example]}}
 
 
-def _prediction(spec: ModelSpec) -> Json:
-    why = {"explanation": {**ref("Explanation"), "description": "Where it was asked for."}}
+def _prediction(about: Described) -> Json:
+    spec = about.spec
+    more: dict[str, Json] = {
+        "uncertainty": {**ref("Uncertainty"), "description": "Where it was asked for."},
+        "explanation": {**ref("Explanation"), "description": "Where it was asked for."},
+    }
+    if about.abstains:
+        more["abstained"] = abstained()
     if not spec.classes:
-        return closed({"value": NUMBER, **why}, optional=tuple(why))
+        if about.abstains:
+            more["withheld"] = {**NUMBER, "description": "The value that is not to be relied on."}
+        value = MAYBE_NUMBER if about.abstains else NUMBER
+        return closed({"value": value, **more}, optional=tuple(more))
     share: Json = {"type": "number", "description": "0 to 1."}
     probabilities = closed(dict.fromkeys(spec.classes, share))
-    label = {"type": "string", "enum": list(spec.classes)}
-    return closed({"label": label, "probabilities": probabilities, **why}, optional=tuple(why))
+    label: Json = {"type": "string", "enum": list(spec.classes)}
+    if about.abstains:
+        label = {"type": ["string", "null"], "enum": [*spec.classes, None]}
+    return closed({"label": label, "probabilities": probabilities, **more}, optional=tuple(more))
 
 
 def _inference(about: Described) -> dict[str, Json]:
@@ -159,7 +177,10 @@ def _inference(about: Described) -> dict[str, Json]:
     given = closed({**tensor, "parameters": parameters, "data": data}, optional=("parameters", "data"))
     wanted = closed(
         {
-            "name": {"type": "string", "enum": [output["name"] for output in v2.outputs(about.spec)]},
+            "name": {
+                "type": "string",
+                "enum": [output["name"] for output in v2.outputs(about.spec, about.abstains)],
+            },
             "parameters": {**FREE, "description": "binary_data: whether the answer comes as a raw tensor."},
         },
         optional=("parameters",),
@@ -186,7 +207,7 @@ def _inference(about: Described) -> dict[str, Json]:
         "model_name": TEXT,
         "model_version": TEXT,
         "id": TEXT,
-        "parameters": closed({"arm": ref("Arm")}),
+        "parameters": closed({"arm": ref("Arm"), "warnings": tensor_warnings()}, optional=("warnings",)),
         "outputs": array(ref("InferenceTensor")),
     }
     metadata = array(closed(tensor))

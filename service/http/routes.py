@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from service.domain.uncertainty.quantifier import Doubt
 from service.http import kserve, openapi, pages, v2
-from service.http.edge import Page, Route
+from service.http.doubts import DoubtReader
+from service.http.edge import Page, Post, Route
+from service.http.expecting import Violated
 from service.http.explain import ExplainCodec
-from service.http.instances import InstanceReader, Violated
+from service.http.instances import InstanceReader
 from service.http.kserve import KServeCodec
 from service.http.native import NativeCodec
 from service.http.openapi_schemas import Described
@@ -27,6 +31,8 @@ class Sources:
     metrics: Callable[[], bytes]
     global_views: Mapping[str, Callable[[], bytes | None]]
     """By tag: the bundle's own JSON about the model as a whole, or None where it has none."""
+    uncertainty: Mapping[str, Callable[[], bytes | None]]
+    """The same about how sure it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,18 @@ class Limits:
     max_rows: int
     wishes: WishLimits
     default_evals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What the model can say about how sure it is."""
+
+    check: Callable[[Doubt], None]
+    """Raises ``Unfitting`` for what it cannot."""
+    always: bool = False
+    """Whether answers say so where the request does not mention it."""
+    abstains: bool = False
+    """Whether some answers may name no label."""
 
 
 def health(unfit: str | None, metrics: Callable[[], bytes]) -> dict[str, Route]:
@@ -58,15 +76,19 @@ def routes(
     limits: Limits,
     violated: Violated,
     sources: Sources,
+    doubts: Doubts,
     candidates: tuple[str, ...] = (),
+    feedback: Post | None = None,
 ) -> dict[str, Route]:
     """Path to route, for a service of this ``version`` whose production model is ``about``."""
     spec, max_rows = about.spec, limits.max_rows
-    reader = InstanceReader(spec.schema, max_rows, violated)
+    reader = InstanceReader(spec.schema, max_rows, violated, about.expectations)
     wishes = WishReader(spec, limits.wishes, limits.default_evals)
     found = {
         **health(None, sources.metrics),
-        "/predict": Route("/predict", predict=NativeCodec(reader, wishes)),
+        "/predict": Route(
+            "/predict", predict=NativeCodec(reader, wishes, DoubtReader(doubts.check, doubts.always))
+        ),
         "/explain": Route("/explain", predict=ExplainCodec(reader, wishes), settles=False),
         "/models": _get("/models", pages.json_page(sources.models)),
         "/rollout": _get("/rollout", pages.json_page(sources.rollout)),
@@ -82,16 +104,31 @@ def routes(
     if candidates:
         compare = ExplainCodec(reader, wishes, candidates=candidates)
         found["/explain/compare"] = Route("/explain/compare", predict=compare, settles=False)
+    if feedback is not None:
+        found["/feedback"] = Route("/feedback", post=feedback)
     for tag, views in sources.global_views.items():
         name, _, number = tag.partition(":")
         page = pages.maybe(views, f"{tag} was packaged without global views")
         found[f"/models/{name}/{number}/global"] = _get("/models/{name}/{bundle}/global", page)
-    anyone = V2Codec(spec, about.binding, max_rows, violated)
-    pinned = V2Codec(spec, about.binding, max_rows, violated, arm="production")
+    for tag, document in sources.uncertainty.items():
+        name, _, number = tag.partition(":")
+        page = pages.maybe(document, f"{tag} was packaged without measures of uncertainty")
+        found[f"/models/{name}/{number}/uncertainty"] = _get("/models/{name}/{bundle}/uncertainty", page)
+    abstains = doubts.abstains
+    v2_codec = partial(
+        V2Codec,
+        spec,
+        about.binding,
+        max_rows,
+        violated,
+        abstains=abstains,
+        expectations=about.expectations,
+    )
+    anyone, pinned = v2_codec(), v2_codec(arm="production")
     any_version, one_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     for template, codec in ((any_version, anyone), (one_version, pinned)):
         path = template.format(model=spec.name, version=spec.version)
-        metadata = v2.model_metadata(spec, about.binding, (spec.version,))
+        metadata = v2.model_metadata(spec, about.binding, (spec.version,), abstains)
         found[path] = _get(template, pages.fixed(metadata))
         found[f"{path}/ready"] = _get(f"{template}/ready", pages.fixed(v2.model_ready(spec.name, True)))
         found[f"{path}/infer"] = Route(f"{template}/infer", predict=codec, content_types=v2.CONTENT_TYPES)

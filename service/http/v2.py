@@ -12,11 +12,14 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 import msgspec
 import orjson
 
+from service.domain.abstention import REASONS, reason_of
+from service.domain.expectations import Expectations
 from service.domain.observation import Arm
 from service.domain.schema import Binding, ModelSpec
 from service.http import v2_wire
 from service.http.codec import UNREADABLE, Encoded, Head, Headers, PerModel, ask, read_json
-from service.http.instances import LONGEST_NAME, Violated
+from service.http.expecting import Violated
+from service.http.instances import LONGEST_NAME
 from service.http.problem import Problem, does_not_fit
 from service.http.v2_tensors import TensorReader, default_inputs
 from service.http.v2_wire import Tensor
@@ -63,17 +66,27 @@ class V2Codec:
         spec: production's; every model that may answer takes and answers the same.
         binding: names the graph's input.
         max_rows: more are refused with 413.
-        violated: told (feature, kind) of every refused value.
+        violated: counts refused values, and those that are answered with a warning.
         arm: who answers whatever the rollout says, for a path that names a version.
+        abstains: whether some answers may name no label.
+        expectations: of the rows, beyond the schema.
     """
 
     def __init__(
-        self, spec: ModelSpec, binding: Binding, max_rows: int, violated: Violated, arm: Arm | None = None
+        self,
+        spec: ModelSpec,
+        binding: Binding,
+        max_rows: int,
+        violated: Violated,
+        arm: Arm | None = None,
+        *,
+        abstains: bool = False,
+        expectations: Expectations = (),
     ) -> None:
-        self._reader = TensorReader(spec.schema, binding, max_rows, violated)
+        self._reader = TensorReader(spec.schema, binding, max_rows, violated, expectations)
         self._arm = arm
         self._decode = msgspec.json.Decoder(_Request).decode
-        self._outputs = tuple(output["name"] for output in outputs(spec))
+        self._outputs = tuple(output["name"] for output in outputs(spec, abstains))
         self._all: dict[bool, Format] = {
             binary: tuple((name, binary) for name in self._outputs) for binary in (False, True)
         }
@@ -91,14 +104,15 @@ class V2Codec:
         wanted = self._all[parameters.binary_data_output]
         if request.outputs:
             wanted = self._choose(request.outputs, parameters.binary_data_output)
-        rows = self._reader.rows(request.inputs, whole[length:])
+        rows, warnings = self._reader.rows(request.inputs, whole[length:])
         if 2 * rows.nbytes < len(body) and not rows.flags.owndata:
             rows = rows.copy()  # rows wait for the shadow, and a view would keep the whole body waiting
         if self._arm is not None:
             if head.arm not in (None, self._arm):
                 raise Problem(409, f"X-Model-Arm: the version in the path is {self._arm}'s")
             head = head._replace(arm=self._arm)
-        return ask(head, rows, request.id, parameters.routing_key)._replace(format=wanted)
+        question = ask(head, rows, request.id, parameters.routing_key)
+        return question._replace(format=wanted, warnings=warnings)
 
     def encode(self, answer: Answer, question: Question) -> Encoded:
         """The response, its tensors as ``decode`` found them wanted."""
@@ -109,7 +123,8 @@ class V2Codec:
         for name, binary in wanted:
             texts.append(_write(name, binary, answer, templates, tensors))
         frame = templates.frames[answer.arm]
-        text = frame % (orjson.dumps(answer.request_id), b",".join(texts))
+        warnings = _warnings(question.warnings) if question.warnings else b""
+        text = frame % (warnings, orjson.dumps(answer.request_id), b",".join(texts))
         if not tensors:
             return Encoded(text, JSON)
         return Encoded(b"".join([text, *tensors]), BINARY, ((JSON_LENGTH, b"%d" % len(text)),))
@@ -134,28 +149,32 @@ class _Templates(NamedTuple):
     """What one model's responses have in common."""
 
     frames: dict[Arm, bytes]
-    """A response with places for its id and its outputs."""
+    """A response with places for more parameters, its id and its outputs."""
     words: list[bytes]
-    """Each class as JSON."""
+    """Each class as JSON, and "" for each reason to name none."""
     packed: list[bytes]
-    """Each class as an element of a raw tensor."""
+    """The same as elements of a raw tensor."""
 
     @classmethod
     def of(cls, spec: ModelSpec) -> _Templates:
         frames: dict[Arm, bytes] = {}
         for arm in get_args(Arm):
             model = {"model_name": spec.name, "model_version": spec.version, "parameters": {"arm": arm}}
-            frames[arm] = orjson.dumps(model)[:-1].replace(b"%", b"%%") + b',"id":%b,"outputs":[%b]}'
-        words = [orjson.dumps(name) for name in spec.classes]
-        return cls(frames, words, [v2_wire.pack([name.encode()]) for name in spec.classes])
+            frames[arm] = orjson.dumps(model)[:-2].replace(b"%", b"%%") + b'%b},"id":%b,"outputs":[%b]}'
+        names = [*spec.classes, *[""] * len(REASONS)] if spec.classes else []
+        words = [orjson.dumps(name) for name in names]
+        return cls(frames, words, [v2_wire.pack([name.encode()]) for name in names])
 
 
-def outputs(spec: ModelSpec) -> list[dict[str, Any]]:
+def outputs(spec: ModelSpec, abstains: bool = False) -> list[dict[str, Any]]:
     """The outputs as a model's metadata lists them, -1 for the number of rows."""
-    if not spec.classes:
-        return [{"name": "value", "datatype": "FP32", "shape": [-1]}]
-    label = {"name": "label", "datatype": "BYTES", "shape": [-1]}
-    return [label, {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(spec.classes)]}]
+    found: list[dict[str, Any]] = [{"name": "value", "datatype": "FP32", "shape": [-1]}]
+    if spec.classes:
+        found = [
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(spec.classes)]},
+        ]
+    return [*found, {"name": "abstained", "datatype": "BYTES", "shape": [-1]}] if abstains else found
 
 
 def server_metadata(version: str) -> dict[str, Any]:
@@ -163,14 +182,16 @@ def server_metadata(version: str) -> dict[str, Any]:
     return {"name": "understudy", "version": version, "extensions": list(EXTENSIONS)}
 
 
-def model_metadata(spec: ModelSpec, binding: Binding, versions: tuple[str, ...]) -> dict[str, Any]:
+def model_metadata(
+    spec: ModelSpec, binding: Binding, versions: tuple[str, ...], abstains: bool = False
+) -> dict[str, Any]:
     """The document at ``/v2/models/{model}``; ``versions`` are those that a path may name."""
     return {
         "name": spec.name,
         "versions": list(versions),
         "platform": PLATFORM,
         "inputs": default_inputs(spec.schema, binding),
-        "outputs": outputs(spec),
+        "outputs": outputs(spec, abstains),
     }
 
 
@@ -198,6 +219,10 @@ def _write(name: str, binary: bool, answer: Answer, templates: _Templates, tenso
         words = templates.packed if binary else templates.words
         elements = [words[label] for label in answer.labels]
         data = b"".join(elements) if binary else b"[%b]" % b",".join(elements)
+    elif name == "abstained":
+        datatype, shape = b"BYTES", b"%d" % rows
+        reasons = [reason_of(answer.model.spec, label) or "" for label in answer.labels]
+        data = v2_wire.pack([reason.encode() for reason in reasons]) if binary else orjson.dumps(reasons)
     else:
         datatype = b"FP32"
         shape = b"%d" % rows if name == "value" else b"%d,%d" % (rows, scores.shape[1])
@@ -207,6 +232,11 @@ def _write(name: str, binary: bool, answer: Answer, templates: _Templates, tenso
         return b'%b"data":%b}' % (text, data)
     tensors.append(data)
     return b'%b"parameters":{"binary_data_size":%d}}' % (text, len(data))
+
+
+def _warnings(warnings: bytes) -> bytes:
+    """One more parameter; the protocol knows no lists there, so that it is a text."""
+    return b',"warnings":' + orjson.dumps((b"[%b]" % warnings).decode())
 
 
 def _json_length(headers: Headers, size: int) -> int:

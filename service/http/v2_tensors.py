@@ -7,21 +7,19 @@ JSON in front of it leaves it at an odd address, it is copied once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.schema import Binding, Feature, FeatureBatch, Schema
+from service.domain.expectations import Expectations
+from service.domain.schema import LARGEST, WHOLE, Binding, Feature, FeatureBatch, Schema
 from service.http import v2_wire
-from service.http.instances import LARGEST, LONGEST_NAME, TOO_LARGE, WHOLE, Loc, Violated, unknown_category
+from service.http.expecting import Judge, Loc, Place, Violated
+from service.http.instances import LONGEST_NAME, TOO_LARGE, unknown_category
 from service.http.problem import TOO_MANY_ERRORS, Problem, does_not_fit
 from service.http.v2_wire import Fault, Part, Tensor, unfit
-
-Locate: TypeAlias = Callable[[int, int], Loc]
-"""(row, column) of the canonical matrix to its place in the request."""
 
 COLUMN_SHAPES: tuple[tuple[int, ...], ...] = ((), (1,))
 """Shapes of one row of one feature's tensor."""
@@ -38,14 +36,23 @@ class TensorReader:
         schema: what the model takes.
         binding: names the graph's input.
         max_rows: more are refused with 413.
-        violated: told (feature, kind) of every refused value.
+        violated: counts refused values, and those that are answered with a warning.
+        expectations: of the rows, beyond the schema.
     """
 
-    def __init__(self, schema: Schema, binding: Binding, max_rows: int, violated: Violated) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        binding: Binding,
+        max_rows: int,
+        violated: Violated,
+        expectations: Expectations = (),
+    ) -> None:
         self._features = schema.features
         self._dtype = schema.dtype
         self._max_rows = max_rows
         self._violated = violated
+        self._judge = Judge(schema, expectations, violated)
         self._packed = None if schema.layout == "columns" else binding.inputs[0]
         self._packed_shape = schema.shape or (len(schema.features),)
         self._position = {feature.name: index for index, feature in enumerate(schema.features)}
@@ -57,8 +64,8 @@ class TensorReader:
         self._whole = [index for index, feature in enumerate(schema.features) if feature.type == "int64"]
         self._words = [index for index, feature in enumerate(schema.features) if feature.type == "string"]
 
-    def rows(self, tensors: list[Tensor], binary: memoryview) -> FeatureBatch:
-        """Canonical rows; they may share memory with ``binary``.
+    def rows(self, tensors: list[Tensor], binary: memoryview) -> tuple[FeatureBatch, bytes]:
+        """Canonical rows, which may share memory with ``binary``, and the warnings about them.
 
         Args:
             tensors: the request's inputs.
@@ -66,7 +73,8 @@ class TensorReader:
 
         Raises:
             Problem: 400, the sizes of the raw tensors do not add up to ``binary``; 413, too many rows;
-                422, naming every tensor, row and feature that does not fit.
+                422, naming every tensor, row and feature that does not fit, or is refused as unlike
+                training's.
         """
         parts = v2_wire.split(tensors, binary)
         alone = len(tensors) == 1 and tensors[0].name == self._packed
@@ -75,7 +83,7 @@ class TensorReader:
                 return self._read_packed(tensors[0], parts[0])
             return self._read_columns(tensors, parts)
 
-    def _read_packed(self, tensor: Tensor, part: Part) -> FeatureBatch:
+    def _read_packed(self, tensor: Tensor, part: Part) -> tuple[FeatureBatch, bytes]:
         rows = self._count(tensor, (self._packed_shape,))
         errors: list[dict[str, Any]] = []
         locate = partial(self._in_packed, tensor.name)
@@ -90,14 +98,16 @@ class TensorReader:
         matrix: FeatureBatch = values.reshape(rows, width)
         if not matrix.flags.aligned:
             matrix = matrix.copy()
+        if self._judge.watch.fits(matrix):
+            return matrix, b""
         self._check(matrix, locate, errors)
         for column in self._words:
             self._check_codes(matrix[:, [column]], column, locate, errors)
         if errors:
             raise does_not_fit(errors)
-        return matrix
+        return matrix, self._judge.warnings(matrix, locate)
 
-    def _read_columns(self, tensors: list[Tensor], parts: list[Part]) -> FeatureBatch:
+    def _read_columns(self, tensors: list[Tensor], parts: list[Part]) -> tuple[FeatureBatch, bytes]:
         self._check_names([tensor.name for tensor in tensors])
         rows = self._count(tensors[0], COLUMN_SHAPES)
         matrix = np.empty((rows, len(tensors)), self._dtype)
@@ -112,11 +122,14 @@ class TensorReader:
                 self._refuse(fault.element, column, fault.kind, fault.message, self._in_column, errors)
             if not faults:
                 matrix[:, column] = values
-        if not errors:
-            self._check(matrix, self._in_column, errors)
         if errors:
             raise does_not_fit(errors)
-        return matrix
+        if self._judge.watch.fits(matrix):
+            return matrix, b""
+        self._check(matrix, self._in_column, errors)
+        if errors:
+            raise does_not_fit(errors)
+        return matrix, self._judge.warnings(matrix, self._in_column)
 
     def _read_column(self, column: int, tensor: Tensor, part: Part) -> tuple[Any, list[Fault]]:
         """One feature's canonical values, [rows]."""
@@ -189,7 +202,7 @@ class TensorReader:
         places = np.flatnonzero(wrong)[:TOO_MANY_ERRORS].tolist()
         return converted, [Fault(index, "range", TOO_LARGE) for index in places]
 
-    def _check(self, matrix: FeatureBatch, locate: Locate, errors: list[dict[str, Any]]) -> None:
+    def _check(self, matrix: FeatureBatch, locate: Place, errors: list[dict[str, Any]]) -> None:
         """Adds an error for each value that may not be missing, infinite, so large or a fraction."""
         every = list(range(matrix.shape[1]))
         finite = np.isfinite(matrix)
@@ -207,7 +220,7 @@ class TensorReader:
             self._mark(present & (np.abs(numbers) > WHOLE), self._whole, "range", TOO_LARGE, locate, errors)
 
     def _check_codes(
-        self, codes: FeatureBatch, column: int, locate: Locate, errors: list[dict[str, Any]]
+        self, codes: FeatureBatch, column: int, locate: Place, errors: list[dict[str, Any]]
     ) -> None:
         """Adds an error for each number, [rows, 1], that is no index of the column's categories."""
         last = len(self._features[column].categories) - 1
@@ -220,7 +233,7 @@ class TensorReader:
         columns: list[int],
         kind: str,
         message: str,
-        locate: Locate,
+        locate: Place,
         errors: list[dict[str, Any]],
     ) -> None:
         """One error for each true cell of ``wrong``, [rows, len(columns)]."""
@@ -228,17 +241,19 @@ class TensorReader:
             self._refuse(row, columns[index], kind, message, locate, errors)
 
     def _refuse(
-        self, row: int, column: int, kind: str, message: str, locate: Locate, errors: list[dict[str, Any]]
+        self, row: int, column: int, kind: str, message: str, locate: Place, errors: list[dict[str, Any]]
     ) -> None:
         if self._features:
             self._violated(self._features[column].name, kind)
         errors.append(_error(locate(row, column), message))
 
-    def _in_packed(self, name: str, row: int, column: int) -> Loc:
-        return ("inputs", name, row, self._features[column].name) if self._features else ("inputs", name, row)
+    def _in_packed(self, name: str, row: int | None, column: int) -> Loc:
+        where = ("inputs", name) if row is None else ("inputs", name, row)
+        return (*where, self._features[column].name) if self._features else where
 
-    def _in_column(self, row: int, column: int) -> Loc:
-        return "inputs", self._features[column].name, row
+    def _in_column(self, row: int | None, column: int) -> Loc:
+        where = ("inputs", self._features[column].name)
+        return where if row is None else (*where, row)
 
 
 def default_inputs(schema: Schema, binding: Binding) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.http.instances import LARGEST, LONGEST_NAME, TOO_LARGE, WHOLE, kind_of
+from service.domain.schema import LARGEST, WHOLE
+from service.http.instances import LONGEST_NAME, TOO_LARGE, kind_of
 from service.http.problem import TOO_MANY_ERRORS, Problem, does_not_fit
 
 Part: TypeAlias = memoryview | list[Any]

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from service.domain.breaker import Breaker, allows, failed, succeeded, tripped
 from service.domain.comparison import Comparison, compare
-from service.domain.observation import Observation, Outcome, ShadowBatch, join
+from service.domain.observation import Observation, Outcome, Parts, ShadowBatch, join
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
 from service.paths.reasons import Explaining
+from service.paths.recorder import NoRecorder, Recorder
 
 log = logging.getLogger("understudy.shadow")
 
@@ -296,28 +297,39 @@ class RefusedCandidate:
 
 @dataclass(slots=True)
 class ShadowReceiver:
-    """Spreads arriving rows over the candidates and finds the rows that never arrived."""
+    """Spreads arriving rows over the candidates and the recorder, and finds the rows that never arrived."""
 
     candidates: tuple[CandidateShadow | RefusedCandidate, ...]
+    recorder: Recorder | NoRecorder | None = None
+    """None where answers are not recorded."""
     _expected: dict[int, int] = field(default_factory=dict)
 
     def running(self) -> list[CandidateShadow]:
         """The candidates that want a thread."""
         return [shadow for shadow in self.candidates if isinstance(shadow, CandidateShadow)]
 
-    def receive(self, sender: int, first: int, rows: int, batch: ShadowBatch | None) -> None:
+    def receive(
+        self, sender: int, first: int, rows: int, batch: ShadowBatch | None, parts: Parts | None = None
+    ) -> None:
         """Takes one frame: ``rows`` of an edge worker that had handed over ``first`` before.
 
-        ``batch`` is None for a heartbeat, and for rows that nobody can judge.
+        ``batch`` and ``parts`` are None for a heartbeat, and for rows that nobody can judge.
         """
         missing = first - self._expected.get(sender, first)
-        for shadow in self.candidates:
+        for reader in (*self.candidates, *([self.recorder] if self.recorder else [])):
             if sender not in self._expected:
-                shadow.account.bury(sender, first)
+                reader.account.bury(sender, first)
             elif missing > 0:
-                shadow.account.count("shadow_down", np.full(missing, sender, dtype=np.int16))
+                reader.account.count("shadow_down", np.full(missing, sender, dtype=np.int16))
+        senders = np.full(rows, sender, dtype=np.int16)
+        for shadow in self.candidates:
             if batch is not None:
                 shadow.offer(batch)
             elif rows:  # production is unfit, so there is nothing to compare with
-                shadow.account.count("candidate_error", np.full(rows, sender, dtype=np.int16))
+                shadow.account.count("candidate_error", senders)
+        if self.recorder is not None:
+            if batch is not None and parts is not None:
+                self.recorder.offer(batch, parts)
+            elif rows:
+                self.recorder.account.count("store_error", senders)
         self._expected[sender] = first + rows

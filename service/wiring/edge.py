@@ -19,6 +19,7 @@ from service import __version__
 from service.adapters import bundles, process, prometheus
 from service.adapters.bundles import Loaded
 from service.adapters.errands import ErrandClient
+from service.adapters.label_metrics import FeedbackMetrics
 from service.adapters.ledger import SENDERS
 from service.adapters.mirror import Mirror
 from service.adapters.onnx import Watchdog, warm_up
@@ -26,21 +27,28 @@ from service.domain.canary import Rollout
 from service.domain.observation import Arm
 from service.domain.projection import projection
 from service.domain.report import CandidateState, report
-from service.domain.schema import FeatureBatch, Scores
+from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.errors import BundleError, DeadlineError, UnderstudyError
 from service.http.codec import Head
+from service.http.doubts import cannot
 from service.http.edge import Edge, EdgeLimits
+from service.http.feedback import FeedbackPage
 from service.http.openapi_schemas import Described
 from service.http.problem import Problem
+from service.http.routes import Doubts as HttpDoubts
 from service.http.routes import Limits, Sources, health, routes
 from service.http.wishes import WishLimits
 from service.paths.explain import ExplainPath
+from service.paths.feedback import FeedbackPath
 from service.paths.predict import Canary, PredictPath, Serving
 from service.paths.rollout import RolloutPath
 from service.settings import Environment, Settings, read_rollout
+from service.wiring.doubting import Doubts, doubting, doubts_of
+from service.wiring.following import Following
 from service.wiring.quick import quick_explanations
 from service.wiring.shared import (
     EXPLANATIONS,
+    adaptation_path,
     breaker_of,
     explainer_socket_path,
     explainer_status_path,
@@ -48,6 +56,7 @@ from service.wiring.shared import (
     socket_path,
     status_path,
 )
+from service.wiring.store import LazyStore, filing
 
 log = logging.getLogger("understudy")
 
@@ -68,6 +77,7 @@ class EdgeProcess:
     mirror: Mirror | None
     rollouts: RolloutPath | None
     flush_seconds: float
+    following: Following | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
@@ -75,6 +85,8 @@ class EdgeProcess:
         if self.rollouts is not None:
             await self.rollouts.look()
             self._tasks += (asyncio.create_task(self.rollouts.watch(), name="rollout"),)
+        if self.following is not None:
+            self._tasks += (asyncio.create_task(self.following.watch(), name="follow"),)
         self._tasks += (asyncio.create_task(self._flush(), name="flush"),)
 
     async def predict(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -130,12 +142,14 @@ class EdgeBuilder:
         )  # apart: a canary that hangs must not use up production's
         self._pools = {arm: ThreadPoolExecutor(THREADS, thread_name_prefix=f"infer-{arm}") for arm in arms}
         self._ledger = open_ledger(settings, environment)
+        self._following = Following(adaptation_path(environment))
 
     def build(self) -> EdgeProcess:
         """The edge; one whose production bundle is unfit answers 503 and says why."""
         settings = self._settings
         try:
             loaded = self._load(settings.production)
+            doubts = self._doubts(loaded)
         except UnderstudyError as error:
             log.error("production is unfit: %s", error)
             return self._unfit(str(error))
@@ -144,7 +158,7 @@ class EdgeBuilder:
         explain = self._settings.explain
         mirror = self._mirror()
         path = PredictPath(
-            self._serving(loaded, "production", metrics),
+            self._serving(loaded, "production", metrics, doubts),
             mirror,
             deadline=settings.limits.deadline_ms / 1000,
             canary_deadline=settings.limits.canary_deadline_ms / 1000,
@@ -159,12 +173,15 @@ class EdgeBuilder:
         )
         page = prometheus.Page(self._registry, self._ledger)
         sources = Sources(
-            models=partial(self._describe_models, loaded),
+            models=partial(self._describe_models, loaded, page),
             rollout=rollouts.describe,
             report=partial(self._report, page),
             metrics=page.text,
             global_views={tag: partial(_global_views, tag) for tag in settings.candidates}
             | {settings.production: loaded.bundle.global_views},
+            uncertainty={
+                tag: partial(_uncertainty, tag) for tag in (settings.production, *settings.candidates)
+            },
         )
         limits = settings.limits
         asked = Limits(
@@ -172,12 +189,18 @@ class EdgeBuilder:
             WishLimits(explain.most_evals, explain.longest_deadline_ms / 1000),
             explain.max_evals,
         )
+        sure = HttpDoubts(
+            cannot(spec.tag) if doubts is None else doubts.check,
+            settings.uncertainty.always,
+            bool(loaded.bundle.manifest.uncertainty.abstain),
+        )
         about = Described(
             spec,
             loaded.bundle.binding,
             limits.max_rows,
-            bundles.ranges_of(loaded.bundle),
+            loaded.bundle.manifest.expected,
             bundles.example_of(loaded.bundle),
+            sure.abstains,
         )
         edge = Edge(
             path=path,
@@ -188,18 +211,35 @@ class EdgeBuilder:
                 explained=metrics.explained,
             ),
             unfit=None,
-            routes=routes(about, __version__, asked, metrics.violated, sources, settings.candidates),
+            routes=routes(
+                about,
+                __version__,
+                asked,
+                metrics.violated,
+                sources,
+                sure,
+                settings.candidates,
+                self._feedback(spec),
+            ),
             limits=self._limits(),
             responded=metrics.responded,
             admin_token=self._environment.admin_token,
         )
         process.settle_memory()
-        return EdgeProcess(edge, metrics, mirror, rollouts, settings.shadow.flush_ms / 1000)
+        return EdgeProcess(edge, metrics, mirror, rollouts, settings.shadow.flush_ms / 1000, self._following)
 
     def _load(self, tag: str) -> Loaded:
         return bundles.load(tag, providers=self._environment.providers, threads=self._settings.server.threads)
 
-    def _serving(self, loaded: Loaded, arm: Arm, metrics: prometheus.EdgeMetrics) -> Serving:
+    def _doubts(self, loaded: Loaded) -> Doubts | None:
+        doubts = doubts_of(loaded, self._environment.providers, self._settings.server.threads)
+        if doubts is not None and self._settings.uncertainty.adapt:
+            self._following.add(loaded.bundle.spec.tag, doubts)
+        return doubts
+
+    def _serving(
+        self, loaded: Loaded, arm: Arm, metrics: prometheus.EdgeMetrics, doubts: Doubts | None
+    ) -> Serving:
         infer = partial(self._watchdog.predict, loaded.model)
         pool = self._pools[arm]
 
@@ -217,19 +257,43 @@ class EdgeBuilder:
         inline_rows = int((self._settings.limits.inline_ms / 1000 - one) / per_row)
         spec = loaded.bundle.spec
         tally = metrics.arm(spec, arm)
-        quick = quick_explanations(loaded, self._settings.limits.inline_ms / 1000)
-        return Serving(spec, infer, infer_in_thread, max(inline_rows, 0), tally, quick.explain, quick.rows)
+        spare = self._settings.limits.inline_ms / 1000
+        quick = quick_explanations(loaded, spare)
+        return Serving(
+            spec,
+            infer,
+            infer_in_thread,
+            max(inline_rows, 0),
+            tally,
+            quick.explain,
+            quick.rows,
+            None if doubts is None else doubting(loaded, doubts, spare),
+        )
 
     def _canary(self, production: Loaded, metrics: prometheus.EdgeMetrics, tag: str) -> Canary:
         loaded = self._load(tag)
         project = projection(production.bundle.spec, loaded.bundle.spec)
-        serving = self._serving(loaded, "canary", metrics)
-        explain = serving.explain
-        if explain is not None:  # it is asked about production's rows
+        serving = self._serving(loaded, "canary", metrics, self._doubts(loaded))
+        explain, sure = serving.explain, serving.doubting
+        if explain is not None:  # it is asked about production's rows, as are the measures of uncertainty
             serving = replace(
                 serving, explain=lambda rows, scores, wish: explain(project(rows), scores, wish)
             )
-        return Canary(serving, project, breaker_of(self._settings))
+        if sure is not None:
+            quantify = sure.quantify
+            sure = replace(sure, quantify=lambda rows, scores, doubt: quantify(project(rows), scores, doubt))
+            serving = replace(serving, doubting=sure)
+        number = 1 + self._settings.candidates.index(tag)
+        return Canary(replace(serving, answerer=number), project, breaker_of(self._settings))
+
+    def _feedback(self, spec: ModelSpec) -> FeedbackPage | None:
+        wanted = self._settings.feedback
+        if not wanted.enabled:
+            return None
+        store = LazyStore(self._environment, wanted.write_ms / 1000)
+        metrics = FeedbackMetrics(self._registry)
+        path = FeedbackPath(filing(store), deadline=wanted.write_ms / 1000, told=metrics.told)
+        return FeedbackPage(spec, self._settings.limits.max_rows, path)
 
     def _mirror(self) -> Mirror | None:
         if self._ledger is None:
@@ -258,14 +322,19 @@ class EdgeBuilder:
         limits = self._settings.limits
         return EdgeLimits(limits.max_body_bytes, limits.max_concurrency, limits.deadline_ms / 1000)
 
-    def _describe_models(self, production: Loaded) -> dict[str, Any]:
+    def _describe_models(self, production: Loaded, page: prometheus.Page) -> dict[str, Any]:
         shadow = self._shadow_status()
         methods = process.read_status(explainer_status_path(self._environment)) or {}
         loading = {"state": "loading", "reason": "the shadow has not loaded it yet"}
         found = [shadow.get(tag) or bundles.refused(tag, "") | loading for tag in self._settings.candidates]
         serving = production.describe()
+        samples = page.samples()
         for each in (serving, *found):
-            each["explanations"] = methods.get(f"{each['name']}:{each['version']}")
+            tag = f"{each['name']}:{each['version']}"
+            each["explanations"] = methods.get(tag)
+            sure = each.get("uncertainty")
+            if sure is not None:
+                sure["coverage"] = self._following.coverage(samples, tag, sure["confidence"])
         return {"production": serving, "candidates": found}
 
     def _shadow_status(self) -> dict[str, Any]:
@@ -294,6 +363,15 @@ class EdgeBuilder:
         page = prometheus.Page(self._registry, self._ledger)
         edge = Edge(None, None, reason, health(reason, page.text), self._limits(), metrics.responded, None)
         return EdgeProcess(edge, metrics, None, None, 1.0)
+
+
+def _uncertainty(tag: str) -> bytes | None:
+    """What packaging found out about a bundle's measures; raises ``Problem`` where it is not there."""
+    try:
+        document = open_bundle(store.locate(tag)).uncertainty()
+    except BundleError as error:
+        raise Problem(404, str(error)) from error
+    return None if document is None else orjson.dumps(document)
 
 
 def _global_views(tag: str) -> bytes | None:

@@ -17,32 +17,39 @@ from numpy.typing import NDArray
 from service.adapters import bundles, frames, priority, process, prometheus, sockets
 from service.adapters.bundles import Loaded
 from service.adapters.children import end_with_parent
+from service.adapters.coverage_metrics import CoverageMetrics
+from service.adapters.label_metrics import LabelMetrics
 from service.adapters.ledger import Ledger, Side
 from service.adapters.onnx import Watchdog
 from service.domain.comparison import Comparison
 from service.domain.disagreement.gap import gap_buckets
 from service.domain.disagreement.reasons import ReasonsComparison
-from service.domain.observation import Outcome, ShadowBatch
+from service.domain.observation import Outcome, Parts, ShadowBatch
 from service.domain.projection import projection
 from service.errors import UnderstudyError
 from service.paths.reasons import ReasonsSink, Unexplained
+from service.paths.recorder import NoRecorder, Recorder
 from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
 from service.settings import Environment, Settings
+from service.wiring.coverage import coverage
+from service.wiring.recorder import recorder
 from service.wiring.shared import EXPLANATIONS, breaker_of, open_ledger, socket_path, status_path
 
 __all__ = ["ShadowBuilder", "ShadowProcess", "end_with_parent"]
 
 log = logging.getLogger("understudy.shadow")
 
-Read: TypeAlias = Callable[[memoryview, float], tuple[int, int, int, ShadowBatch | None]]
-"""A datagram and its time of arrival to sender, rows handed over before, rows, and the rows themselves."""
+Arrived: TypeAlias = tuple[int, int, int, ShadowBatch | None, Parts | None]
+"""Sender, rows handed over before, rows, the rows themselves, and which requests they belong to."""
+Read: TypeAlias = Callable[[memoryview, float], Arrived]
+"""Of a datagram and its time of arrival."""
 RECEIVE_BYTES = 8 << 20
 """Larger than any datagram that a socket takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerAccount:
-    """One candidate's page in the ledger."""
+    """One page in the ledger: a candidate's, or but for its states the records'."""
 
     ledger: Ledger
     candidate: int
@@ -110,6 +117,9 @@ class ShadowProcess:
             (f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow))
             for shadow in self.receiver.running()
         ]
+        recorder = self.receiver.recorder
+        if isinstance(recorder, Recorder):
+            work.append(("record", partial(self._record, recorder)))
         for name, target in work:
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -140,6 +150,15 @@ class ShadowProcess:
             except Exception:  # a bug of ours must not make the shadow deaf
                 log.exception("datagram of %d bytes", size)
 
+    def _record(self, recorder: Recorder) -> None:
+        while not self._stopping.is_set():
+            try:
+                recorder.run_once()
+            except Exception:  # a bug of ours must not end the recorder's thread
+                log.exception("recorder")
+                self._stopping.wait(1.0)
+        recorder.close()
+
     def _follow(self, shadow: CandidateShadow) -> None:
         while not self._stopping.is_set() or shadow.waiting():
             try:
@@ -168,7 +187,7 @@ class ShadowBuilder:
         Where production itself is unfit there is nothing to compare with, and all are refused.
         """
         ledger = open_ledger(self._settings, self._environment)
-        assert ledger is not None, "the shadow is only started with candidates"
+        assert ledger is not None, "the shadow is only started where somebody wants it"
         try:
             production = self._load(self._settings.production)
         except UnderstudyError as error:
@@ -181,6 +200,7 @@ class ShadowBuilder:
         reasons: dict[str, dict[str, str | None]] = {}
         status: dict[str, Any] = {EXPLANATIONS: reasons}
         explained: list[tuple[Loaded, CandidateShadow, ReasonsSink]] = []
+        found: list[Loaded | None] = []
         for index, tag in enumerate(self._settings.candidates):
             account = LedgerAccount(ledger, index)
             sink = MetricsSink(metrics, tag)
@@ -188,6 +208,7 @@ class ShadowBuilder:
                 candidate = self._load(tag)
                 shadow = self._shadow(production, candidate, account, sink)
                 shadows.append(shadow)
+                found.append(candidate)
                 status[tag] = candidate.describe()
                 why_not = self._why_not_explained(shadow)
                 reasons[tag] = {"method": None, "reason": why_not or "the methods are being prepared"}
@@ -196,12 +217,15 @@ class ShadowBuilder:
             except UnderstudyError as error:
                 log.error("%s is not shadowed: %s", tag, error)
                 shadows.append(RefusedCandidate(account))
+                found.append(None)
                 status[tag] = bundles.refused(tag, str(error))
 
-        def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:
+        def read(datagram: memoryview, received: float) -> Arrived:
             frame = frames.decode(datagram)
-            batch = frames.batch_of(frame, spec, received) if frame.rows else None
-            return frame.sender, frame.first, frame.rows, batch
+            if not frame.rows:
+                return frame.sender, frame.first, 0, None, None
+            batch = frames.batch_of(frame, spec, received)
+            return frame.sender, frame.first, frame.rows, batch, frames.parts_of(frame)
 
         def publish(tag: str, method: str | None, reason: str | None) -> None:
             reasons[tag] = {"method": method, "reason": reason}
@@ -214,29 +238,44 @@ class ShadowBuilder:
 
             methods.prepare(production, explained, self._watchdog, self._settings.shadow, publish)
 
-        return self._process(shadows, status, read, prepare if explained else None)
+        recording = self._recorder(ledger, production, found)
+        return self._process(shadows, status, read, recording, prepare if explained else None)
 
     def _idle(self, ledger: Ledger, reason: str) -> ShadowProcess:
         tags = self._settings.candidates
 
-        def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:  # noqa: ARG001 - a Read
+        def read(datagram: memoryview, received: float) -> Arrived:  # noqa: ARG001 - a Read
             frame = frames.decode(datagram)
-            return frame.sender, frame.first, frame.rows, None
+            return frame.sender, frame.first, frame.rows, None, None
 
         shadows = [RefusedCandidate(LedgerAccount(ledger, index)) for index in range(len(tags))]
-        return self._process(shadows, {tag: bundles.refused(tag, reason) for tag in tags}, read)
+        nobody = None if ledger.records is None else NoRecorder(LedgerAccount(ledger, ledger.records))
+        return self._process(shadows, {tag: bundles.refused(tag, reason) for tag in tags}, read, nobody)
+
+    def _recorder(
+        self, ledger: Ledger, production: Loaded, candidates: Sequence[Loaded | None]
+    ) -> Recorder | None:
+        if ledger.records is None:
+            return None
+        account = LedgerAccount(ledger, ledger.records)
+        watching = coverage(
+            self._settings, self._environment, production, candidates, CoverageMetrics(self._registry)
+        )
+        labels = LabelMetrics(self._registry)
+        return recorder(self._settings, self._environment, production, candidates, account, labels, watching)
 
     def _process(
         self,
         shadows: Sequence[CandidateShadow | RefusedCandidate],
         status: dict[str, Any],
         read: Read,
+        recording: Recorder | NoRecorder | None,
         prepare: Callable[[], None] | None = None,
     ) -> ShadowProcess:
         opened = sockets.receiver(socket_path(self._settings, self._environment))
         process.write_status(status_path(self._environment), status)
         process.settle_memory()
-        return ShadowProcess(ShadowReceiver(tuple(shadows)), opened, read, prepare)
+        return ShadowProcess(ShadowReceiver(tuple(shadows), recording), opened, read, prepare)
 
     def _why_not_explained(self, shadow: CandidateShadow) -> str | None:
         if self._settings.shadow.explain_rate == 0:

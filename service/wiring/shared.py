@@ -38,11 +38,17 @@ def explainer_status_path(environment: Environment) -> Path:
     return shared_directory(environment) / "explainer.json"
 
 
+def adaptation_path(environment: Environment) -> Path:
+    """Where the shadow says how labels have moved each model's regions."""
+    return shared_directory(environment) / "adaptation.json"
+
+
 def open_ledger(settings: Settings, environment: Environment) -> Ledger | None:
-    """The ledger of this server, or None without candidates."""
-    if not settings.candidates:
+    """The ledger of this server, or None where nobody wants to see its answers."""
+    if not settings.mirrors:
         return None
-    return Ledger(shared_directory(environment) / "ledger.bin", settings.candidates)
+    path = shared_directory(environment) / "ledger.bin"
+    return Ledger(path, settings.candidates, records=settings.feedback.enabled)
 
 
 def breaker_of(settings: Settings) -> Breaker:

@@ -20,11 +20,11 @@ from service.adapters import frames, mirror, sockets
 from service.adapters.ledger import Ledger
 from service.adapters.mirror import Mirror
 from service.domain.comparison import Comparison
-from service.domain.observation import Mirrored, ShadowBatch
+from service.domain.observation import Mirrored
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import InferenceError
 from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
-from service.wiring.shadow import LedgerAccount, ShadowProcess
+from service.wiring.shadow import Arrived, LedgerAccount, ShadowProcess
 from tests.domain.models import spec
 
 MODEL = spec()
@@ -70,7 +70,7 @@ class World:
         for _ in range(self.draw.randrange(1, 20)):
             rows = self.draw.choice([1, 1, 1, 5, 200])
             values = np.full((rows, 3), self.draw.choice([1.0] * 9 + [-1.0]), np.float32)
-            item = Mirrored("id", self.draw.choice(["production", "canary"]), values, values[:, :2])
+            item = Mirrored("id", self.draw.choice([0, 1]), values, values[:, :2])
             self.mirrors[self.draw.choice(SENDERS)].offer(item)
             self.offered += rows
 
@@ -208,7 +208,7 @@ def test_rows_of_an_edge_that_dies_while_it_sends_are_found_missing(
     dying = world.mirrors[9]
     values = np.ones((7, 3), np.float32)
     dying._sample_rate = 1.0
-    dying.offer(Mirrored("id", "production", values, values[:, :2]))
+    dying.offer(Mirrored("id", 0, values, values[:, :2]))
     dying._socket = Guillotine()  # type: ignore[assignment]  # a fake
     with pytest.raises(KeyboardInterrupt):
         dying.flush()
@@ -238,17 +238,17 @@ def test_a_candidate_is_blamed_for_each_death_in_its_run_until_it_works(tmp_path
 def test_a_datagram_that_nobody_can_read_does_not_make_the_shadow_deaf(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.bin", ("m:running", "m:refused"))
 
-    def read(datagram: memoryview, received: float) -> tuple[int, int, int, ShadowBatch | None]:
+    def read(datagram: memoryview, received: float) -> Arrived:
         frame = frames.decode(datagram)
         if frame.first == 99:
             raise ZeroDivisionError("a bug of ours")
-        return frame.sender, frame.first, frame.rows, frames.batch_of(frame, MODEL, received)
+        return frame.sender, frame.first, frame.rows, frames.batch_of(frame, MODEL, received), None
 
     receiver = ShadowReceiver((RefusedCandidate(LedgerAccount(ledger, REFUSED)),))
     process = ShadowProcess(receiver, sockets.receiver(tmp_path / "s"), read)
     process.start()
     values = np.ones((7, 3), np.float32)
-    item = Mirrored("id", "production", values, values[:, :2])
+    item = Mirrored("id", 0, values, values[:, :2])
     with sockets.sender(tmp_path / "s") as edge:
         edge.setblocking(True)
         for datagram in (

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from service.adapters.ledger import SENDERS, Ledger, Side
-from service.domain.observation import OUTCOMES, Outcome
+from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Outcome
 from service.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -193,3 +193,31 @@ def test_two_threads_of_the_shadow_lose_nothing_to_each_other(path: Path) -> Non
         list(pool.map(decide, ("queue_full", "compared")))
     totals = ledger.totals(0)
     assert totals["queue_full"] == totals["compared"] == turns * len(EVERYBODY)
+
+
+def test_records_have_a_page_of_their_own_behind_the_candidates(path: Path) -> None:
+    ledger = Ledger(path, TAGS, records=True)
+    assert (ledger.pages, ledger.records) == (3, 2)
+    ledger.count(Side.EDGE, 0, 2, "sampled_out", 4)
+    ledger.count_by_sender(2, "written", np.array([0, 0, 5], np.int16))
+    ledger.hand_over(0, 3)
+    expected = dict.fromkeys(RECORD_OUTCOMES, 0) | {"sampled_out": 4, "written": 3}
+    assert ledger.totals(2) == expected
+    assert ledger.totals(1) == dict.fromkeys(OUTCOMES, 0)
+    assert ledger.in_flight(2) == 0
+    assert Ledger(path, TAGS, records=True).accounted(0, 2) == 2
+
+
+def test_without_candidates_the_records_alone_are_accounted_for(path: Path) -> None:
+    ledger = Ledger(path, (), records=True)
+    ledger.offer(7, 10)
+    ledger.hand_over(7, 6)
+    ledger.count(Side.EDGE, 7, 0, "queue_full", 3)
+    assert ledger.unaccounted(7) == 1
+    assert (ledger.pages, ledger.records) == (1, 0)
+
+
+def test_a_ledger_with_and_one_without_records_are_not_the_same(path: Path) -> None:
+    Ledger(path, TAGS)
+    with pytest.raises(ConfigurationError, match="another server's ledger"):
+        Ledger(path, TAGS, records=True)

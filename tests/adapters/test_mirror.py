@@ -25,7 +25,7 @@ ROOM = 16 << 20
 def request(first: int, rows: int = 1, width: int = WIDTH) -> Mirrored:
     """Rows that carry their number, from ``first`` on."""
     numbers = np.arange(first, first + rows, dtype=np.float32)[:, None]
-    return Mirrored(f"id-{first}", "production", np.tile(numbers, width), np.hstack([1 - numbers, numbers]))
+    return Mirrored(f"id-{first}", 0, np.tile(numbers, width), np.hstack([1 - numbers, numbers]))
 
 
 def numbers(heard: list[Frame], width: int = WIDTH) -> list[int]:
@@ -126,12 +126,12 @@ def test_rows_arrive_in_order_with_their_requests(make: Make, ledger: Ledger, ea
     assert (ledger.handed(SENDER), counted(ledger)) == (50, {})
 
 
-def test_says_which_arm_answered(make: Make, ear: Ear) -> None:
+def test_says_who_answered(make: Make, ear: Ear) -> None:
     sending = make()
     sending.offer(request(0))
-    sending.offer(request(1)._replace(arm="canary"))
+    sending.offer(request(1)._replace(answerer=2))
     sending.flush()
-    assert [canary for frame in ear.listen() for canary in frame.canary] == [False, True]
+    assert [who for frame in ear.listen() for who in frame.answerers] == [0, 2]
 
 
 def test_each_frame_says_what_was_handed_over_before_it(make: Make, ear: Ear) -> None:
@@ -240,7 +240,7 @@ def test_a_single_row_larger_than_the_socket_takes_is_counted_and_the_next_one_a
     sending = make(room=1 << 30)
     granted = 2 * int(Path("/proc/sys/net/core/wmem_max").read_text())
     huge = np.zeros((1, granted // 4 + 1), np.float32)
-    sending.offer(Mirrored("huge", "production", huge, np.zeros((1, 2), np.float32)))
+    sending.offer(Mirrored("huge", 0, huge, np.zeros((1, 2), np.float32)))
     sending.offer(request(1))
     sending.flush()
     assert numbers(ear.listen()) == [1]
@@ -280,7 +280,7 @@ def test_an_idle_edge_says_now_and_then_what_it_handed_over(
     monkeypatch.setattr(mirror, "HEARTBEAT_SECONDS", 0.0)
     sending.flush()
     ear.listen()
-    assert ear.frames[1] == Frame(frames.VERSION, SENDER, 3, [], [], [], b"", b"")
+    assert ear.frames[1] == Frame(frames.VERSION, SENDER, 3, [], [], [], [], [], b"", b"")
     assert (ledger.handed(SENDER), counted(ledger)) == (3, {})
 
 

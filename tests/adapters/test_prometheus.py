@@ -150,7 +150,31 @@ def test_a_flush_moves_exactly_what_was_tallied(registry: CollectorRegistry) -> 
         assert value(found, "predict_seconds_bucket", arm="canary", le="5.0") == 0
         assert value(found, "requests_total", route="/predict", code="200") == 5 * rounds
         assert value(found, "requests_total", route="other", code="404") == rounds
-    assert (production.labels, production.seconds, canary.labels) == ([0, 0], [], [0, 0])
+    assert (production.labels, production.seconds, canary.labels) == ([0] * 4, [], [0] * 4)
+
+
+def test_rows_without_a_label_are_counted_by_their_reason(registry: CollectorRegistry) -> None:
+    metrics = EdgeMetrics(registry, "m", "prod", "0")
+    tally = metrics.arm(spec(), "production")
+    tally.labels[:] = 5, 0, 2, 3
+    metrics.flush()
+    found = Page(registry, None).samples()
+    named = {"model": "m", "version": "prod", "arm": "production"}
+    labels = ("bad", "abstained: ambiguous", "abstained: out_of_domain")
+    assert [value(found, "predictions_total", label=label, **named) for label in labels] == [5, 2, 3]
+
+
+def test_rows_out_of_domain_are_counted_among_those_that_were_judged(registry: CollectorRegistry) -> None:
+    metrics, page = EdgeMetrics(registry, "m", "prod", "0"), Page(registry, None)
+    for rounds in (1, 2):
+        for arm in (metrics.arm(spec(), "production"), metrics.arm(spec(), "canary")):
+            arm.domain[0] += 7
+            arm.domain[1] += 2
+        metrics.flush()
+        metrics.flush()
+        named = {"model": "m", "version": "prod"}
+        assert value(page.samples(), "domain_rows_total", **named) == 18 * rounds
+        assert value(page.samples(), "out_of_domain_total", **named) == 4 * rounds
 
 
 def test_a_value_has_a_label_of_its_own(registry: CollectorRegistry) -> None:
@@ -166,6 +190,14 @@ def test_one_model_in_one_arm_has_one_tally(registry: CollectorRegistry) -> None
     metrics = EdgeMetrics(registry, "m", "prod", "0")
     assert metrics.arm(spec(), "canary") is metrics.arm(spec(), "canary")
     assert metrics.arm(spec(), "canary") is not metrics.arm(spec(), "production")
+
+
+def test_violations_of_a_whole_request_are_counted_at_once(registry: CollectorRegistry) -> None:
+    metrics = EdgeMetrics(registry, "m", "prod", "1.2")
+    for count in (1, 40):
+        metrics.violated("age", "missing", count)
+    found = Page(registry, None).samples()
+    assert value(found, "input_violations_total", feature="age", kind="missing") == 41
 
 
 def test_refusals_fallbacks_and_the_share_are_shown_at_once(registry: CollectorRegistry) -> None:

@@ -13,7 +13,7 @@ def batch(first: int, rows: int, received: float, *names: str) -> ShadowBatch:
     return ShadowBatch(
         rows=np.stack([numbers, -numbers], axis=1).astype(np.float32),
         scores=numbers[:, None].astype(np.float32),
-        canary=numbers % 3 == 0,
+        answerers=(numbers % 3).astype(np.uint8),
         senders=(numbers % 5).astype(np.int16),
         received=received,
         request_ids=names,
@@ -24,7 +24,8 @@ def assert_numbers(found: ShadowBatch, numbers: list[int]) -> None:
     assert len(found) == len(numbers)
     assert found.rows.tolist() == [[number, -number] for number in numbers]
     assert found.scores.ravel().tolist() == numbers
-    assert found.canary.tolist() == [number % 3 == 0 for number in numbers]
+    assert found.answerers.tolist() == [number % 3 for number in numbers]
+    assert found.canary.tolist() == [number % 3 > 0 for number in numbers]
     assert found.senders.tolist() == [number % 5 for number in numbers]
 
 
@@ -34,7 +35,7 @@ def test_joins_rows_in_order_and_remembers_the_oldest_arrival() -> None:
     assert together.received == 5.0
     assert together.request_ids == ("a", "b", "c", "d")
     assert together.senders.dtype == np.int16
-    assert together.canary.dtype == np.bool_
+    assert together.answerers.dtype == np.uint8
 
 
 def test_one_batch_alone_is_not_copied() -> None:

@@ -82,6 +82,7 @@ async def infer_in_thread(rows: FeatureBatch, due: float) -> Scores:
 class FakeTally:
     labels: list[int] = field(default_factory=lambda: [0, 0])
     seconds: list[float] = field(default_factory=list)
+    domain: list[int] = field(default_factory=lambda: [0, 0])
 
 
 class World:

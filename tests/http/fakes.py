@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.domain.expectations import Expectations
 from service.domain.observation import Arm
 from service.domain.schema import Binding, Feature, FeatureBatch, ModelSpec, Schema, Scores, label_indices
 from service.http.codec import Codec, Head
+from service.http.doubts import DoubtReader, cannot
 from service.http.instances import InstanceReader
 from service.http.native import NativeCodec
 from service.http.problem import Problem
@@ -43,8 +45,8 @@ TABULAR = [CREDIT, PIPELINE, NUMERIC, HOUSES]
 class Violations(Counter[tuple[str, str]]):
     """Counts (feature, kind)."""
 
-    def __call__(self, feature: str, kind: str) -> None:
-        self[feature, kind] += 1
+    def __call__(self, feature: str, kind: str, count: int = 1) -> None:
+        self[feature, kind] += count
 
 
 def binding(spec: ModelSpec) -> Binding:
@@ -52,21 +54,31 @@ def binding(spec: ModelSpec) -> Binding:
     return Binding(inputs, "scores", "probabilities" if spec.classes else "value")
 
 
-def reader(spec: ModelSpec, violations: Violations | None = None) -> InstanceReader:
-    return InstanceReader(spec.schema, MAX_ROWS, Violations() if violations is None else violations)
+def reader(
+    spec: ModelSpec, violations: Violations | None = None, expectations: Expectations = ()
+) -> InstanceReader:
+    found = Violations() if violations is None else violations
+    return InstanceReader(spec.schema, MAX_ROWS, found, expectations)
 
 
 def wishes(spec: ModelSpec) -> WishReader:
     return WishReader(spec, WishLimits(max_evals=10_000, deadline=5.0), default_evals=1_000)
 
 
-def native_codec(spec: ModelSpec, violations: Violations | None = None) -> NativeCodec:
-    return NativeCodec(reader(spec, violations), wishes(spec))
+def native_codec(
+    spec: ModelSpec, violations: Violations | None = None, expectations: Expectations = ()
+) -> NativeCodec:
+    return NativeCodec(reader(spec, violations, expectations), wishes(spec), DoubtReader(cannot(spec.tag)))
 
 
-def v2_codec(spec: ModelSpec, violations: Violations | None = None, arm: Arm | None = None) -> V2Codec:
+def v2_codec(
+    spec: ModelSpec,
+    violations: Violations | None = None,
+    arm: Arm | None = None,
+    expectations: Expectations = (),
+) -> V2Codec:
     found = Violations() if violations is None else violations
-    return V2Codec(spec, binding(spec), MAX_ROWS, found, arm)
+    return V2Codec(spec, binding(spec), MAX_ROWS, found, arm, expectations=expectations)
 
 
 def head(arm: Arm | None = None, **headers: object) -> Head:
@@ -112,6 +124,7 @@ class NoTally:
     def __init__(self) -> None:
         self.labels: list[int] = []
         self.seconds: list[float] = []
+        self.domain = [0, 0]
 
 
 def scores_of(spec: ModelSpec, rows: FeatureBatch) -> Scores:

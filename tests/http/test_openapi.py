@@ -14,22 +14,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.domain.expectations import Expectation, Reaction
 from service.domain.observation import OUTCOMES
 from service.domain.report import CandidateState, report
 from service.domain.schema import ModelSpec
 from service.http import kserve, openapi, v2
 from service.http.codec import Codec
+from service.http.doubts import cannot
+from service.http.edge import Reply
 from service.http.explain import ExplainCodec
 from service.http.kserve import KServeCodec
 from service.http.openapi_schemas import Described
 from service.http.problem import Problem
-from service.http.routes import Limits, Sources, routes
+from service.http.routes import Doubts, Limits, Sources, routes
 from service.http.wishes import WishLimits
 from service.paths.predict import PredictPath
 from service.paths.rollout import RolloutPath
 from tests.http.conform import faults, resolve
 from tests.http.fakes import (
     CREDIT,
+    DIGITS,
     MAX_ROWS,
     MODELS,
     PIPELINE,
@@ -77,6 +81,10 @@ def every(part: Any, key: str) -> Iterator[Any]:
             yield from every(entry, key)
 
 
+async def no_feedback(body: bytes) -> Reply:
+    return Reply(body)
+
+
 def test_exactly_the_answered_routes_are_documented() -> None:
     about = Described(CREDIT, binding(CREDIT), MAX_ROWS)
     some = {"/predict": ["POST"], "/livez": ["GET"]}
@@ -87,10 +95,14 @@ def test_exactly_the_answered_routes_are_documented() -> None:
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
 def test_every_route_of_the_service_is_in_its_document_and_the_other_way_round(spec: ModelSpec) -> None:
     views: Any = {spec.tag: bytes, "other:2": lambda: None}
-    sources = Sources(models=dict, rollout=dict, report=dict, metrics=bytes, global_views=views)
+    sources = Sources(
+        models=dict, rollout=dict, report=dict, metrics=bytes, global_views=views, uncertainty=views
+    )
     limits = Limits(MAX_ROWS, WishLimits(10_000, 5.0), 1_000)
     about = Described(spec, binding(spec), MAX_ROWS)
-    found = routes(about, "1", limits, Violations(), sources, ("other:2",))
+    found = routes(
+        about, "1", limits, Violations(), sources, Doubts(cannot(spec.tag)), ("other:2",), no_feedback
+    )
     made = json.loads(asyncio.run(found["/docs.json"].pages["GET"]()).body)
     answered = {(route.template, method) for route in found.values() for method in route.methods}
     documented = {
@@ -215,16 +227,58 @@ def test_what_the_schema_refuses_the_service_refuses(spec: ModelSpec, name: str,
     assert refusal(native_codec(spec), json.dumps({"instances": [row]}).encode()).status == 422
 
 
-def test_ranges_of_training_are_told_and_do_not_bind() -> None:
-    made = document(ranges={"Age": (18.0, 70.0)})
-    age = made["components"]["schemas"]["Instance"]["oneOf"][0]["properties"]["Age"]
-    assert "From 18 to 70 in training" in age["description"]
-    assert (
-        list(
-            faults(made, {"$ref": "#/components/schemas/Instance"}, {**some_rows(CREDIT, 1, 1)[0], "Age": 99})
-        )
-        == []
+@pytest.mark.parametrize(
+    ("reaction", "others"),
+    [("warn", "answered with a warning"), ("refuse", "refused"), ("ignore", "answered too")],
+)
+def test_what_training_saw_is_told_and_does_not_bind(reaction: Reaction, others: str) -> None:
+    seen = (
+        Expectation(reaction, range=(18.0, 70.0)),
+        Expectation(reaction, range=(0.0, 9.5), missing_rate=0.0, whole=True),
+        Expectation(reaction, categories=("rent", "own"), missing_rate=0.1),
+        Expectation(reaction),
+        Expectation(reaction),
     )
+    made = document(expectations=seen)
+    unusual = f"other values are {others}."
+    told = made["components"]["schemas"]["Instance"]["oneOf"][0]["properties"]
+    assert [told[name].get("description") for name in CREDIT.schema.names()] == [
+        f"From 18 to 70 in training; {unusual}",
+        f"May be missing. From 0 to 9.5 in training, whole in training, never missing in training; {unusual}",
+        f"May be missing. In training: rent, own; {unusual}",
+        None,
+        None,
+    ]
+    old = {**some_rows(CREDIT, 1, 1)[0], "Age": 99}
+    assert list(faults(made, {"$ref": "#/components/schemas/Instance"}, old)) == []
+
+
+def test_the_range_of_pixels_is_told() -> None:
+    made = document(DIGITS, expectations=(Expectation(range=(0.0, 16.0)),))
+    text = made["components"]["schemas"]["Instance"]["description"]
+    assert text.endswith("From 0 to 16 in training; other values are answered with a warning.")
+
+
+@pytest.mark.parametrize(
+    "template", ["/predict", "/explain", "/v1/models/{model}:predict", "/v2/models/{model}/infer"]
+)
+def test_warnings_are_as_documented(template: str) -> None:
+    expectations = (Expectation(range=(2000.0, 3000.0)),) + (Expectation(),) * 4
+    made = document(expectations=expectations)
+    codecs: dict[str, Any] = {
+        "/predict": native_codec(CREDIT, None, expectations),
+        "/explain": ExplainCodec(reader(CREDIT, None, expectations), wishes(CREDIT)),
+        "/v1/models/{model}:predict": KServeCodec(reader(CREDIT, None, expectations)),
+        "/v2/models/{model}/infer": v2_codec(CREDIT, expectations=expectations),
+    }
+    example = resolve(made, schema_of(made, template, "post")["$ref"])["example"]
+    question = codecs[template].decode(json.dumps(example).encode(), head())
+    body = json.loads(codecs[template].encode(answer(serving(CREDIT), question), question).body)
+    assert body.get("warnings") or body["parameters"]["warnings"]
+    assert list(faults(made, schema_of(made, template, "post", "200"), body)) == []
+    if "parameters" in body:
+        said = json.loads(body["parameters"]["warnings"])
+        assert list(faults(made, {"$ref": "#/components/schemas/Warning"}, said[0])) == []
 
 
 def test_problems_are_as_documented() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from load_tests.contestants import Measurement
-from load_tests.explained_predictions import ALONE, BATCH, OPEN, SINGLE, WITH, WITHOUT, Case, findings
+from load_tests.explained_predictions import ALONE, WITH, findings
+from load_tests.paired_predictions import BATCH, OPEN, SINGLE, WITHOUT, Case
 from load_tests.stats import Summary
 
 
@@ -13,7 +14,7 @@ def run(form: str, p50: float, rate: float = 100.0, foreign: float = 0.0, failed
 
 
 def case(*pairs: tuple[Measurement, Measurement]) -> Case:
-    return Case(1, OPEN, {}, [{WITHOUT: without, WITH: with_it} for without, with_it in pairs])
+    return Case(1, OPEN, {}, WITH, [{WITHOUT: without, WITH: with_it} for without, with_it in pairs])
 
 
 def verdicts(*cases: Case) -> list[str]:
@@ -26,7 +27,7 @@ def test_an_explanation_may_add_half_to_the_median_of_an_open_loop() -> None:
 
 
 def test_other_loads_are_reported_only() -> None:
-    single = Case(1, SINGLE, {}, [{WITHOUT: run(WITHOUT, 0.1), WITH: run(WITH, 0.9)}])
+    single = Case(1, SINGLE, {}, WITH, [{WITHOUT: run(WITHOUT, 0.1), WITH: run(WITH, 0.9)}])
     assert verdicts(single) == ["", "met"]
 
 
@@ -42,5 +43,5 @@ def test_a_failed_answer_of_any_run_is_told() -> None:
 
 def test_a_thousand_rows_in_one_request_are_told_in_rows_per_second() -> None:
     runs = {form: run(form, 30.0, rate=25.0) for form in (WITHOUT, WITH, ALONE)}
-    told = [f for f in findings([Case(BATCH, SINGLE, {}, [runs])]) if f.unit == "rows/s"]
+    told = [f for f in findings([Case(BATCH, SINGLE, {}, WITH, [runs])]) if f.unit == "rows/s"]
     assert [finding.value for finding in told] == [25_000, 25_000]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,9 @@ PRODUCTION, CANARY = 0.2, 0.9
 
 @dataclass
 class FakeTally:
-    labels: list[int] = field(default_factory=lambda: [0, 0])
+    labels: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     seconds: list[float] = field(default_factory=list)
+    domain: list[int] = field(default_factory=lambda: [0, 0])
 
 
 class FakeMirror:
@@ -44,6 +45,8 @@ class FakeModel:
     spec: ModelSpec
     positive: float
     fault: Callable[[], Awaitable[None]] | None = None
+    fault_here: Callable[[], None] | None = None
+    """The same on the event loop."""
     inline: list[int] = field(default_factory=list)
     """Rows of each run on the event loop."""
     beside: list[int] = field(default_factory=list)
@@ -57,6 +60,8 @@ class FakeModel:
     def infer(self, rows: FeatureBatch, due: float) -> Scores:
         self.inline.append(len(rows))
         self.due.append(due)
+        if self.fault_here is not None:
+            self.fault_here()
         return self.scores(rows)
 
     async def infer_in_thread(self, rows: FeatureBatch, due: float) -> Scores:
@@ -86,7 +91,7 @@ class World:
             fell_back=lambda candidate, reason: self.reasons.append((candidate, reason)),
             seed=4,
         )
-        self.serving = self.canary.serving()
+        self.serving = replace(self.canary.serving(), answerer=1)
         self.arm = Canary(self.serving, lambda rows: rows, breaker or Breaker(limit=3, pause=60.0))
         self.path.split = Split(Rollout("m:new", share, "salt"), self.arm)
 

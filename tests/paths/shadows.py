@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service.domain.breaker import Breaker
 from service.domain.comparison import Comparison
 from service.domain.disagreement.reasons import ReasonsComparison
-from service.domain.observation import OUTCOMES, Outcome, ShadowBatch
+from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Outcome, ShadowBatch
 from service.domain.schema import FeatureBatch, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
@@ -38,7 +38,7 @@ class FakeAccount:
         self.in_a_row = crashes
 
     def count(self, outcome: Outcome, senders: NDArray[np.int16]) -> None:
-        assert outcome in OUTCOMES
+        assert outcome in OUTCOMES + RECORD_OUTCOMES
         self.rows[outcome] += len(senders)
         self.by_sender.update(senders.tolist())
 
@@ -171,7 +171,7 @@ class World:
         batch = ShadowBatch(
             rows,
             np.tile(np.array(said, np.float32), (len(rows), 1)),
-            np.full(len(rows), canary),
+            np.full(len(rows), canary, np.uint8),
             np.full(len(rows), sender, np.int16),
             self.now - age,
             ("id",),

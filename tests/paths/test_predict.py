@@ -255,16 +255,16 @@ def test_settling_tallies_and_mirrors_exactly_what_was_answered(arm: Arm) -> Non
     assert world.mirror.items == []
     world.path.settle(asked, answer)
     (item,) = world.mirror.items
-    assert (item.request_id, item.arm) == ("id", arm)
+    assert (item.request_id, item.answerer) == ("id", int(arm == "canary"))
     assert item.rows is asked.rows
     assert item.scores is answer.scores
     mine, other = (
         (world.production, world.canary) if arm == "production" else (world.canary, world.production)
     )
-    assert mine.tally.labels == ([9, 0] if arm == "production" else [0, 9])
+    assert mine.tally.labels[:2] == ([9, 0] if arm == "production" else [0, 9])
     assert len(mine.tally.seconds) == 1
     assert 0 <= mine.tally.seconds[0] <= time.monotonic() - asked.start
-    assert (other.tally.labels, other.tally.seconds) == ([0, 0], [])
+    assert (other.tally.labels, other.tally.seconds) == ([0] * 4, [])
 
 
 def test_without_candidates_an_answer_is_only_tallied() -> None:
@@ -272,7 +272,7 @@ def test_without_candidates_an_answer_is_only_tallied() -> None:
     path = PredictPath(world.serving, None, deadline=1, canary_deadline=0.5, fell_back=lambda *_: None)
     asked = question()
     path.settle(asked, asyncio.run(path.answer(asked)))
-    assert world.canary.tally.labels == [0, 1]
+    assert world.canary.tally.labels == [0, 1, 0, 0]
 
 
 def test_what_fails_after_the_answer_is_logged_and_never_raised(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.domain.observation import ShadowBatch
+from service.domain.observation import Parts, ShadowBatch
+from service.paths.recorder import NoRecorder
 from service.paths.shadow import RefusedCandidate, ShadowReceiver
 from tests.paths.shadows import FakeAccount, World
 
@@ -33,7 +34,7 @@ def receiver(candidate: FakeCandidate) -> ShadowReceiver:
 
 def rows_of(count: int) -> ShadowBatch:
     zeros = np.zeros((count, 3), np.float32)
-    return ShadowBatch(zeros, zeros[:, :2], np.zeros(count, bool), np.zeros(count, np.int16), 0.0, ())
+    return ShadowBatch(zeros, zeros[:, :2], np.zeros(count, np.uint8), np.zeros(count, np.int16), 0.0, ())
 
 
 def test_a_sender_that_is_new_or_unknown_to_this_life_is_asked_what_it_lost(
@@ -77,3 +78,22 @@ def test_only_candidates_that_run_want_a_thread(
     world = World(monkeypatch)
     receiver = ShadowReceiver((RefusedCandidate(candidate.account), world.shadow))
     assert receiver.running() == [world.shadow]
+
+
+def test_the_recorder_gets_what_the_candidates_get_and_its_losses_are_found_alike(
+    candidate: FakeCandidate,
+) -> None:
+    page = FakeAccount()
+    receiver = ShadowReceiver((candidate,), NoRecorder(page))
+    ones = np.ones(2, np.int64)
+    receiver.receive(4, 100, 2, rows_of(2), Parts(("a", "b"), ones, ones * 0, ones))
+    receiver.receive(4, 110, 5, None)
+    assert page.buried == candidate.account.buried == [(4, 100)]
+    assert dict(page.rows) == {"store_error": 7, "shadow_down": 8}
+    assert dict(candidate.account.rows) == {"candidate_error": 5, "shadow_down": 8}
+
+
+def test_without_candidates_the_recorder_alone_is_served() -> None:
+    page = FakeAccount()
+    ShadowReceiver((), NoRecorder(page)).receive(1, 0, 3, None)
+    assert dict(page.rows) == {"store_error": 3}

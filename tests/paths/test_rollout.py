@@ -33,6 +33,7 @@ def serving(version: str) -> Serving:
     class NoTally:
         labels: list[int] = []  # noqa: RUF012 - never written to
         seconds: list[float] = []  # noqa: RUF012 - never written to
+        domain: list[int] = []  # noqa: RUF012 - never written to
 
     return Serving(spec(version), infer, infer_in_thread, 1, NoTally())
 

@@ -53,7 +53,7 @@ def structure_of(
     try:
         network = read_network(path)
         node, tail = read_tail(network, binding.output)
-        head = _head(node, tail, spec.task, binding)
+        head = head_of(node, tail, spec.task, binding)
         sources = columns_of(network, node.input[0], spec.schema, binding)
         encode = encoder_of(network, node.input[0], sources, spec.schema, binding)
         check_columns(encode, sources, rows)
@@ -91,8 +91,12 @@ def _scores(structure: Structure, rows: FeatureBatch) -> NDArray[np.float64]:
     return scores
 
 
-def _head(node: NodeProto, tail: Tail, task: Task, binding: Binding) -> Linear | TreeEnsemble:
-    """The head with all that its tail does, so that its own scores are the served ones."""
+def head_of(node: NodeProto, tail: Tail, task: Task, binding: Binding) -> Linear | TreeEnsemble:
+    """The head with all that its tail does, so that its own scores are the served ones.
+
+    Raises:
+        Unsuitable: it cannot be read, or its scores are changed in a way that is not understood.
+    """
     head = read_trees(node) if node.op_type in TREES else read_linear(tail.network, node)
     if tail.changes and head.post != "none":
         raise Unsuitable(f"the scores of the graph's {node.op_type} are changed again before they are served")

@@ -1,0 +1,62 @@
+"""A bundle's measures of uncertainty, ready for requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import get_args
+
+from models.bundle import Bundle
+from service.adapters.second_graphs import open_graphs
+from service.domain.uncertainty.measure import Graph, Kind, Quantity
+from service.domain.uncertainty.quantifier import Quantifier
+from service.domain.uncertainty.registry import BY_NAME
+from service.errors import BundleError
+
+
+def quantifier_of(
+    bundle: Bundle, *, providers: Sequence[str], threads: int, graphs: Collection[Graph] = get_args(Graph)
+) -> Quantifier | None:
+    """What the bundle can say about how sure its model is; None where it was packaged without measures.
+
+    Args:
+        bundle: the model's.
+        providers: execution providers of second graphs to try in order.
+        threads: of one run of those.
+        graphs: those to open; measures that need another one cannot be asked.
+
+    Raises:
+        BundleError: a part cannot be read, or the manifest relies on a measure that the bundle does not have.
+    """
+    report = bundle.uncertainty()
+    if report is None:
+        return None
+    spec, entry = bundle.spec, bundle.manifest.uncertainty
+    paths = {graph: path for graph in graphs if (path := bundle.graph_path(graph)) is not None}
+    _, run = open_graphs(
+        paths, spec, bundle.binding, passes=entry.passes, providers=providers, threads=threads
+    )
+    quantities: dict[Kind, dict[str, Quantity]] = {kind: {} for kind in get_args(Kind)}
+    arrays = bundle.measures()
+    for name in report["measures"]:
+        measure = BY_NAME.get(name)
+        if measure is None:
+            raise BundleError(f"{spec.tag}: its measure {name!r} is unknown to this version of the service")
+        quantities[measure.kind][name] = measure.restore(spec, arrays.get(name, {}))
+    chosen = {kind: _chosen(kind, bundle, report["chosen"], quantities[kind]) for kind in get_args(Kind)}
+    for reason, kind in (("ambiguous", "region"), ("out_of_domain", "domain")):
+        if reason in entry.abstain and chosen[kind] is None:
+            raise BundleError(f"{spec.tag}: it is to abstain when {reason}, and has no measure of the {kind}")
+    return Quantifier(spec, quantities, chosen, entry.confidence, run)
+
+
+def _chosen(
+    kind: Kind, bundle: Bundle, by_packaging: Mapping[str, str | None], known: Mapping[str, Quantity]
+) -> str | None:
+    """The manifest's choice, which may have been edited since, or packaging's."""
+    wanted: str = getattr(bundle.manifest.uncertainty, kind, "auto")
+    if wanted == "auto":
+        return by_packaging.get(kind)
+    if wanted not in known:
+        has = ", ".join(known) or "none"
+        raise BundleError(f"{bundle.spec.tag}: uncertainty.{kind} is {wanted!r}, and the bundle has {has}")
+    return wanted

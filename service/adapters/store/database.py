@@ -1,0 +1,149 @@
+"""One process's way to the store: connections, transactions, time-outs, and one kind of error.
+
+Durable: a transaction that ended is on the disk (SQLite in WAL mode with synchronous=FULL, PostgreSQL by
+default), so neither a ``kill -9`` nor a power cut takes it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from service.adapters.store.upgrades import upgrade
+from service.errors import ConfigurationError, StoreError
+
+CONNECT_SECONDS = 3
+"""How long PostgreSQL may take to accept a connection."""
+
+
+class Database:
+    """The store at ``url``; opened, and upgraded where needed, by the first transaction.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql+psycopg://…``.
+        patience: seconds that a statement may take, and that a lock is waited for.
+        connections: transactions at once; more wait.
+    """
+
+    def __init__(self, url: str, *, patience: float, connections: int = 1) -> None:
+        try:
+            self._url = make_url(url)
+        except ArgumentError as error:
+            raise ConfigurationError("UNDERSTUDY_STORE_URL is not a database URL") from error
+        self._file = Path(self._url.database or "") if self._url.get_backend_name() == "sqlite" else None
+        self._engine = _engine(self._url, patience, connections)
+        self._opening = threading.Lock()
+        self._opened: object = None
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction, on the disk when the block ends, and undone where it raises.
+
+        On SQLite it holds the only write lock from its start.
+
+        Raises:
+            StoreError: the store cannot be reached, is locked, full or too slow; nothing was written.
+        """
+        try:
+            self._open()
+            with self._engine.begin() as connection:
+                yield connection
+        except (DataError, IntegrityError, ProgrammingError):
+            raise  # what we asked was wrong, and will be the next time
+        except (DatabaseError, InterfaceError, PoolTimeoutError, OSError) as error:
+            raise StoreError(f"{self._url.render_as_string()}: {_reason(error)}") from error
+
+    @contextlib.contextmanager
+    def look(self) -> Iterator[Connection]:
+        """A connection that only reads, and holds up nobody. Raises ``StoreError``."""
+        try:
+            self._open()
+            with self._engine.connect() as connection:
+                yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        except (DatabaseError, InterfaceError, PoolTimeoutError, OSError) as error:
+            raise StoreError(f"{self._url.render_as_string()}: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._engine.dispose()
+
+    def _open(self) -> None:
+        """Makes sure that the tables are there; a file that was taken away is made anew."""
+        with self._opening:
+            if self._opened is not None and self._opened == self._identity():
+                return
+            self._engine.dispose()
+            if self._file is not None:  # what it holds is for the service alone
+                os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
+            with self._engine.begin() as connection:
+                upgrade(connection)
+            self._opened = self._identity()
+
+    def _identity(self) -> object:
+        """What changes when the file is another one than before; SQLite would not notice."""
+        if self._file is None:
+            return True
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _engine(url: URL, patience: float, connections: int) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=patience,
+            connect_args={"timeout": patience},
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    milliseconds = max(1, int(patience * 1000))
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=patience,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "understudy",
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+        },
+    )
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # else Python's driver begins transactions where it likes
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock that is taken later can only fail
+
+
+def _reason(error: Exception) -> str:
+    """One line, without the statement and its values, which are nobody's business."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().partition("\n")[0] or type(cause).__name__

@@ -1,0 +1,95 @@
+"""The tables, the same on SQLite and PostgreSQL. Arrays are raw little-endian bytes in C order."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+
+_ID = BigInteger().with_variant(Integer, "sqlite")  # the only type that SQLite numbers by itself
+_NAME = String(128)
+
+
+class State(IntEnum):
+    """How far a delivery of labels has come."""
+
+    NEW = 0
+    """Nobody has looked whether its request is known."""
+    WAITING = 1
+    """Its request, or part of it, is not known yet; woken when a record of it is written."""
+    DONE = 2
+
+
+SCHEMA = Table("understudy_schema", METADATA, Column("version", Integer, nullable=False))
+
+ANSWERERS = Table(
+    "answerers",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("description", Text, nullable=False),
+)
+"""Models in their roles, as JSON; told apart by the SHA-256 of it, because an index takes no long texts."""
+
+RECORDS = Table(
+    "records",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("request_id", _NAME, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("answered_at", Double, nullable=False),
+    Column("answerer", Integer, nullable=False),
+    Column("joined", Integer, nullable=False),
+    Column("scores", LargeBinary, nullable=False),
+    Column("evidence", LargeBinary),
+    Column("slices", LargeBinary),
+    UniqueConstraint("request_id", "first"),
+)
+"""Answers, one row for each request or part of one: scores float32, evidence float64, slices uint32.
+
+Ids grow with time, so the oldest are found without an index on the time.
+"""
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("request_id", _NAME, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("labelled_at", Double, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    UniqueConstraint("request_id", "number"),
+)
+"""Labels as JSON, one row each time some come that are new; ``number`` counts those of a request from 0.
+
+The constraint lets only one of two callers tell the next news of a request.
+"""
+
+_OPEN = DELIVERIES.c.state < State.DONE
+Index("deliveries_open", DELIVERIES.c.state, DELIVERIES.c.id, sqlite_where=_OPEN, postgresql_where=_OPEN)
+
+KNOWLEDGE = Table(
+    "knowledge",
+    METADATA,
+    Column("key", String(255), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+"""What was learnt from joined rows; opaque here."""

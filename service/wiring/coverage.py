@@ -1,0 +1,72 @@
+"""Live coverage in the shadow process, and what the edges hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.adapters import bundles, process
+from service.adapters.bundles import Loaded
+from service.adapters.coverage_metrics import CoverageMetrics
+from service.adapters.quantities import quantifier_of
+from service.domain.projection import projection
+from service.domain.uncertainty.measure import Asked, Graph
+from service.paths.coverage import Coverage, Watched
+from service.settings import Environment, Settings
+from service.wiring.shared import adaptation_path
+
+KEY = 32
+"""Hexadecimal digits of a bundle's digest that tell it from every other."""
+GRAPHS: tuple[Graph, ...] = ("quantiles", "members")
+"""What a region may have to ask."""
+
+
+def coverage(
+    settings: Settings,
+    environment: Environment,
+    production: Loaded,
+    candidates: Sequence[Loaded | None],
+    metrics: CoverageMetrics,
+) -> Coverage:
+    """What judges labels of one server's answers.
+
+    Args:
+        candidates: in configuration order; None for those that could not be loaded.
+        metrics: where coverage is counted.
+    """
+    found: dict[int, Watched] = {}
+    for number, loaded in enumerate((production, *candidates)):
+        watched = None if loaded is None else _watched(loaded, production, settings, environment)
+        if watched is not None:
+            found[number] = watched
+    path = adaptation_path(environment)
+    return Coverage(
+        found,
+        settings.uncertainty.adapt,
+        metrics.counted,
+        lambda documents: process.write_status(path, documents),
+    )
+
+
+def _watched(
+    loaded: Loaded, production: Loaded, settings: Settings, environment: Environment
+) -> Watched | None:
+    bundle = loaded.bundle
+    quantifier = quantifier_of(
+        bundle, providers=environment.providers, threads=settings.server.threads, graphs=GRAPHS
+    )
+    region = None if quantifier is None else quantifier.region()
+    if quantifier is None or region is None:
+        return None
+    rows = bundles.sample_rows(bundle, 1)
+    evidence = region.evidence(Asked(rows, loaded.model.predict(rows), run=quantifier.run))
+    digest = bundle.digest.removeprefix("sha256:")[:KEY]
+    return Watched(
+        tag=bundle.spec.tag,
+        key=f"regions {quantifier.chosen['region']} {digest} {bundle.spec.tag}"[:255],
+        region=region,
+        confidence=quantifier.confidence,
+        outputs=len(region.thresholds(quantifier.confidence)),
+        project=projection(production.bundle.spec, bundle.spec),
+        run=quantifier.run,
+        width=evidence.shape[1],
+    )

@@ -1,0 +1,61 @@
+"""Builds what keeps answers beside the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.adapters import bundles
+from service.adapters.bundles import Loaded
+from service.adapters.label_metrics import LabelMetrics
+from service.domain.labels import Answerer, Joined, answerer
+from service.paths.coverage import Coverage
+from service.paths.recorder import Page, Recorder, RecordLimits
+from service.settings import Environment, Settings
+from service.wiring.store import LazyStore
+
+PATIENCE_SECONDS = 5.0
+"""How long the shadow waits for a lock: nobody waits for it."""
+
+
+def recorder(
+    settings: Settings,
+    environment: Environment,
+    production: Loaded,
+    candidates: Sequence[Loaded | None],
+    account: Page,
+    metrics: LabelMetrics,
+    coverage: Coverage,
+) -> Recorder:
+    """The recorder of one server.
+
+    Args:
+        candidates: in configuration order; None for those that could not be loaded.
+        account: the ledger's page of records.
+        metrics: where joined labels are counted.
+        coverage: judges labels, and learns from them.
+    """
+    wanted = settings.feedback
+    slices = bundles.slices_of(production.bundle)
+    names = [part.name for part in slices]
+    answerers: list[Answerer | None] = [answerer(production.bundle.spec, "production", names)]
+    answerers += [
+        None if loaded is None else answerer(loaded.bundle.spec, "canary", names) for loaded in candidates
+    ]
+
+    def joined(found: Joined) -> None:
+        metrics.joined(found)
+        coverage.joined(found)
+
+    return Recorder(
+        account=account,
+        store=LazyStore(environment, PATIENCE_SECONDS),
+        answerers=tuple(answerers),
+        slices=slices,
+        limits=RecordLimits(
+            wanted.record_rate, wanted.keep_days, wanted.most_rows, wanted.queue_rows, wanted.queue_bytes
+        ),
+        judge=coverage.judge,
+        learn=coverage.learn,
+        joined=joined,
+        restore=coverage.restore,
+    )
