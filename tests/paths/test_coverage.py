@@ -67,7 +67,7 @@ class World:
         )
 
     def answered(self, number: int, material: Material, owners: Any = None, flip: bool = False) -> Labelled:
-        """Rows that one model answered, judged as they were recorded, with their labels (or the other ones)."""
+        """Rows that one model answered, judged as they were recorded, with their labels or the other ones."""
         kept = self.coverage.judge(
             self.batch(material.rows, material.scores, np.full(len(material.rows), number))
         )

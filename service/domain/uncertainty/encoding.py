@@ -76,7 +76,7 @@ class Encoding:
         return points
 
     def flagged(self, matrix: NDArray[np.float64]) -> tuple[Encoding, NDArray[np.float64]]:
-        """Indicators of 1, and a matrix [coordinates, any] that makes the same of such points: a step less."""
+        """Indicators of 1, and a matrix [coordinates, any] that makes the same of them: a step less."""
         scaled = matrix.copy()
         scaled[len(self.numbers) :] *= self.worth
         return replace(self, worth=np.ones(1)), scaled
