@@ -149,7 +149,7 @@ class UncertaintyEntry(_Part):
     in_domain_percentile: float = Field(default=99.0, gt=0, lt=100)
     """Rows stranger than this share of the calibration rows are out of domain."""
     passes: int = Field(default=0, ge=0, le=1000)
-    """Stochastic passes through a graph of members with live dropout; 0 where it has none."""
+    """Stochastic passes through a graph of members with live dropout, 2 or more; 0 where it has none."""
     abstain: tuple[Literal["ambiguous", "out_of_domain"], ...] = ()
     """When no label is answered: where the set holds not exactly one, where the row is out of domain."""
 
@@ -157,6 +157,8 @@ class UncertaintyEntry(_Part):
     def _consistent(self) -> Self:
         if len(set(self.abstain)) != len(self.abstain):
             raise ValueError("abstain: a reason is listed twice")
+        if self.passes == 1:
+            raise ValueError("passes: one pass has no other to differ from; give 2 or more")
         return self
 
 

@@ -31,10 +31,12 @@ from models.gate import parity
 from models.manifest import MANIFEST_NAME, Manifest, write_manifest
 from models.reference import summarise, write_reference
 from service.adapters.onnx import OnnxModel
+from service.adapters.quantities import quantifier_of
 from service.domain.schema import FeatureBatch, ModelSpec
 from service.domain.uncertainty.measure import Graph
 from service.errors import BundleError, InferenceError
 
+CPU = ("CPUExecutionProvider",)
 MIN_CALIBRATION = 20
 """Fewer calibration rows than this say nothing about uncertainty at 0.9 and above."""
 
@@ -77,8 +79,9 @@ def package(
         quantify: whether to fit the measures of uncertainty.
 
     Raises:
-        BundleError: the data does not fit the manifest, the graph does not load, or its answers
-            differ from training's. Nothing is left behind.
+        BundleError: the data does not fit the manifest, the graph does not load, its answers differ
+            from training's, or the manifest relies on a measure of uncertainty that the bundle would not
+            have. Nothing is left behind.
     """
     if directory.exists():
         raise BundleError(f"{directory} already exists")
@@ -95,6 +98,9 @@ def package(
             from models.quantifying import write_uncertainty  # its imports take a while, as the next one's
 
             bundle = _with_parts(draft, bundle, write_uncertainty)
+        elif graphs:
+            raise BundleError(f"{', '.join(sorted(graphs))}: only measures of uncertainty use such a graph")
+        quantifier_of(bundle, providers=CPU, threads=1)  # what the service would refuse is not packaged
         if explain:
             from models.explaining import write_explanations
 
@@ -207,7 +213,7 @@ def _with_parts(
 
 def _on_cpu(path: Path, manifest: Manifest) -> OnnxModel:
     """Packaging answers the same on every machine; a server checks parity again on its own provider."""
-    return OnnxModel(path, manifest.spec, manifest.binding, providers=("CPUExecutionProvider",))
+    return OnnxModel(path, manifest.spec, manifest.binding, providers=CPU)
 
 
 def _read(path: Path) -> bytes:

@@ -20,7 +20,10 @@ from models.members import build_members
 from service.adapters.onnx import OnnxModel
 from service.adapters.second_graphs import open_graphs
 from service.domain.uncertainty.measure import Fitted, Graph, Kind, Material, Unfitting
+from service.domain.uncertainty.quantile import QUANTILE
+from service.domain.uncertainty.reconstruction import RECONSTRUCTION
 from service.domain.uncertainty.registry import MEASURES as REGISTRY
+from service.domain.uncertainty.spread import SPREAD
 from service.errors import BundleError
 
 log = logging.getLogger("understudy.packaging")
@@ -37,10 +40,13 @@ def write_uncertainty(draft: Path, bundle: Bundle, model: OnnxModel) -> Iterable
         The names of the files.
 
     Raises:
-        BundleError: the manifest names a measure that is unknown or cannot serve this model; says why.
+        BundleError: the manifest names a measure that is unknown or cannot serve this model, or a second
+            graph was given that no measure can use; says why.
     """
     paths = {graph: path for graph in get_args(Graph) if (path := bundle.graph_path(graph)) is not None}
-    written = []
+    given, written = frozenset(paths), []
+    if bundle.manifest.uncertainty.passes and "members" not in given:
+        raise BundleError("uncertainty.passes: no graph of members was given that could be passed through")
     if "members" not in paths:
         members = build_members(bundle.model_path, bundle.spec, bundle.binding, bundle.background())
         if members is not None:
@@ -49,6 +55,9 @@ def write_uncertainty(draft: Path, bundle: Bundle, model: OnnxModel) -> Iterable
             written.append(GRAPHS["members"])
     material = _material(bundle, paths)
     fitted, refused = _fit_all(material)
+    for graph in sorted(given):
+        if USES[graph] in refused:  # whoever gave it believes that it is used
+            raise BundleError(f"the graph of {graph} is of no use: {refused[USES[graph]]}")
     chosen = {kind: _choose(kind, bundle, fitted, refused) for kind in get_args(Kind)}
     arrays = {f"{name}/{key}": array for name, found in fitted.items() for key, array in found.arrays.items()}
     np.savez(draft / MEASURES, **arrays)  # type: ignore[arg-type]  # numpy's stub takes any name for a flag
@@ -64,6 +73,12 @@ def write_uncertainty(draft: Path, bundle: Bundle, model: OnnxModel) -> Iterable
 
 
 KINDS: Mapping[str, Kind] = {measure.name: measure.kind for measure in REGISTRY}
+USES: Mapping[Graph, str] = {
+    "reconstruction": RECONSTRUCTION.name,
+    "members": SPREAD.name,
+    "quantiles": QUANTILE.name,
+}
+"""The measure that each second graph is for."""
 
 
 def _material(bundle: Bundle, paths: Mapping[Graph, Path]) -> Material:

@@ -119,14 +119,17 @@ def _uncertainty(bundle: Bundle) -> Iterator[str]:
     if report is None:
         return
     entry = bundle.manifest.uncertainty
-    for kind, chosen in report["chosen"].items():
-        named = getattr(entry, kind, "auto")
-        others = [name for name, found in report["measures"].items() if found["kind"] == kind]
-        told = chosen if named == "auto" else named
-        beside = [name for name in others if name != told]
+    told = {
+        kind: chosen if (named := getattr(entry, kind, "auto")) == "auto" else named
+        for kind, chosen in report["chosen"].items()
+    }
+    for kind, name in told.items():
+        known = [each for each, found in report["measures"].items() if found["kind"] == kind]
+        beside = [each for each in known if each != name]
+        gone = "" if name in known else ", which this bundle does not have"
         also = f" (or {', '.join(beside)})" if beside else ""
-        yield f"  {kind:<10} {told}{also}" if told is not None else f"  {kind:<10} no measure fits"
-    largest = report["measures"].get(report["chosen"]["region"] or "", {}).get("most_confidence")
+        yield f"  {kind:<10} {name}{gone}{also}" if name is not None else f"  {kind:<10} no measure fits"
+    largest = report["measures"].get(told["region"], {}).get("most_confidence")
     if largest is not None and largest < entry.confidence:
         yield f"             {report['calibration_rows']} calibration rows support at most {largest:.3f}"
 

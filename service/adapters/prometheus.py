@@ -116,6 +116,7 @@ class EdgeMetrics:
         build.labels(version, model, model_version).set(1)
         self._arms: dict[tuple[str, Arm], ArmTally] = {}
         self._codes: dict[tuple[str, int], int] = {}
+        self._violated: dict[tuple[str, str], int] = {}
         self._explained: dict[str, list[float]] = {}
 
     def arm(self, spec: ModelSpec, arm: Arm) -> ArmTally:
@@ -131,7 +132,8 @@ class EdgeMetrics:
 
     def violated(self, feature: str, kind: str, count: int = 1) -> None:
         """Counts values that were refused or warned of; ``feature`` is a name of the schema."""
-        self._violations.labels(feature, kind).inc(count)
+        key = (feature, kind)
+        self._violated[key] = self._violated.get(key, 0) + count
 
     def fell_back(self, candidate: str, reason: str) -> None:
         """Counts one request that the canary could not answer."""
@@ -169,6 +171,9 @@ class EdgeMetrics:
         for (route, code), responses in self._codes.items():
             self._requests.labels(route, str(code)).inc(responses)
         self._codes.clear()
+        for (feature, kind), values in self._violated.items():
+            self._violations.labels(feature, kind).inc(values)
+        self._violated.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import get_args
 from models.bundle import Bundle
 from service.adapters.second_graphs import open_graphs
 from service.domain.uncertainty.measure import Graph, Kind, Quantity
+from service.domain.uncertainty.percentile import Domain
 from service.domain.uncertainty.quantifier import Quantifier
 from service.domain.uncertainty.registry import BY_NAME
 from service.errors import BundleError
@@ -29,6 +30,7 @@ def quantifier_of(
     """
     report = bundle.uncertainty()
     if report is None:
+        _check_nothing_relied_on(bundle)
         return None
     spec, entry = bundle.spec, bundle.manifest.uncertainty
     paths = {graph: path for graph in graphs if (path := bundle.graph_path(graph)) is not None}
@@ -41,12 +43,26 @@ def quantifier_of(
         measure = BY_NAME.get(name)
         if measure is None:
             raise BundleError(f"{spec.tag}: its measure {name!r} is unknown to this version of the service")
-        quantities[measure.kind][name] = measure.restore(spec, arrays.get(name, {}))
+        restored = measure.restore(spec, arrays.get(name, {}))
+        if isinstance(restored, Domain):  # the manifest may have been edited since packaging
+            restored = restored.at(entry.in_domain_percentile)
+        quantities[measure.kind][name] = restored
     chosen = {kind: _chosen(kind, bundle, report["chosen"], quantities[kind]) for kind in get_args(Kind)}
     for reason, kind in (("ambiguous", "region"), ("out_of_domain", "domain")):
         if reason in entry.abstain and chosen[kind] is None:
             raise BundleError(f"{spec.tag}: it is to abstain when {reason}, and has no measure of the {kind}")
     return Quantifier(spec, quantities, chosen, entry.confidence, run)
+
+
+def _check_nothing_relied_on(bundle: Bundle) -> None:
+    """A model that is to abstain must not answer everything because what decides it was left out."""
+    entry = bundle.manifest.uncertainty
+    relied = [kind for kind in get_args(Kind) if getattr(entry, kind, "auto") != "auto"]
+    if entry.abstain:
+        relied.append("abstain")
+    if relied:
+        named = ", ".join(f"uncertainty.{name}" for name in relied)
+        raise BundleError(f"{bundle.spec.tag}: {named}: the bundle was packaged without measures of uncertainty")
 
 
 def _chosen(

@@ -106,13 +106,19 @@ class SecondGraph:
     def __call__(self, rows: FeatureBatch) -> Answers:
         """As ``service.domain.uncertainty.measure.Run`` says; any number of rows, run in chunks.
 
+        A reconstruction error may be infinite or no number: squares of a row far out run over, and the
+        measure takes that for as strange as can be.
+
         Raises:
-            InferenceError: the graph failed, or its answer has the wrong shape or is no number for some row.
+            InferenceError: the graph failed, or its answer has the wrong shape or, where it is no
+                reconstruction error, is no number for some row.
         """
         rows = np.ascontiguousarray(rows, self._spec.schema.dtype)
         step = max(1, min(MOST_ROWS, CELLS // rows.shape[1]) // max(1, self._passes))
         parts = [self._run(rows[at : at + step]) for at in range(0, len(rows) or 1, step)]
         found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if self._name == "reconstruction":
+            return found
         finite = np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
         if not finite.all():
             row = int((~finite).argmax())

@@ -17,7 +17,8 @@ from service.http.admission import admit, explaining, not_ready, problem_of, too
 from service.http.codec import Codec, Encoded, Head, request_id_of
 from service.http.edge import Edge, Post, Reply, Route
 from service.http.problem import Problem, overloaded
-from service.paths.predict import Answer, PredictPath, Question
+from service.paths.predict import PredictPath
+from service.paths.question import Answer, Question
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 from service.domain.observation import Arm
 from service.domain.schema import FeatureBatch, ModelSpec
 from service.http.problem import Problem
-from service.paths.predict import Answer, Question
+from service.paths.question import Answer, Question
 
 Headers: TypeAlias = Mapping[bytes, bytes]
 """Lower-case header names to values, as ASGI gives them."""

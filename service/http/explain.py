@@ -16,7 +16,7 @@ from service.http.instances import InstanceReader, body_decoder
 from service.http.native import JSON
 from service.http.problem import does_not_fit
 from service.http.wishes import WishReader, form_of
-from service.paths.predict import Answer, Question
+from service.paths.question import Answer, Question
 
 FIELDS = frozenset({"instances", "explain", "request_id", "routing_key"})
 COMPARE_FIELDS = frozenset({*FIELDS, "candidate"})

@@ -9,7 +9,7 @@ from service.http.codec import UNREADABLE, Encoded, Head, ask
 from service.http.expecting import with_warnings
 from service.http.instances import InstanceReader, body_decoder
 from service.http.native import JSON, encode_predictions
-from service.paths.predict import Answer, Question
+from service.paths.question import Answer, Question
 
 FIELDS = frozenset({"instances"})
 

@@ -16,7 +16,7 @@ from service.http.expecting import with_warnings
 from service.http.instances import InstanceReader, body_decoder
 from service.http.problem import does_not_fit
 from service.http.wishes import WishReader
-from service.paths.predict import Answer, Question
+from service.paths.question import Answer, Question
 
 FIELDS = frozenset({"instances", "explain", "uncertainty", "request_id", "routing_key"})
 PLAIN_FIELDS = frozenset({"instances", "request_id", "routing_key"})

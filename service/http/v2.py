@@ -23,7 +23,7 @@ from service.http.instances import LONGEST_NAME
 from service.http.problem import Problem, does_not_fit
 from service.http.v2_tensors import TensorReader, default_inputs
 from service.http.v2_wire import Tensor
-from service.paths.predict import Answer, Question
+from service.paths.question import Answer, Question
 
 JSON, BINARY = b"application/json", b"application/octet-stream"
 CONTENT_TYPES = frozenset({b"", JSON, BINARY})

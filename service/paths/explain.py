@@ -16,7 +16,7 @@ from service.domain.errand import Errand, Reply
 from service.domain.explainers.document import Wish
 from service.domain.explainers.game import Unsuitable
 from service.errors import BusyError, ExplanationError, LateError, TooMuchError
-from service.paths.predict import Answer, Explained, Question, Sheet
+from service.paths.question import Answer, Explained, Question, Sheet
 
 
 class Remote(Protocol):

@@ -11,190 +11,28 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-import numpy as np
-
-from service.domain.abstention import abstain
-from service.domain.breaker import Breaker, allows, failed, started, succeeded
+from service.domain.breaker import allows, failed, started, succeeded
 from service.domain.canary import Rollout, in_canary
-from service.domain.explainers.document import Wish
 from service.domain.observation import Arm, Mirrored
-from service.domain.projection import Projection
-from service.domain.schema import FeatureBatch, ModelSpec, Scores, all_finite, label_indices
-from service.domain.uncertainty.measure import Unfitting
-from service.domain.uncertainty.quantifier import Doubt, Quantified
+from service.domain.schema import FeatureBatch, Scores, all_finite, label_indices
 from service.errors import DeadlineError, InferenceError
+from service.paths.canary import QUICK_SECONDS, Canary, Split
+from service.paths.doubting import quantified, quantified_in_time, spared_rows, tally_domain
+from service.paths.question import Answer, Question, Serving
 
 log = logging.getLogger("understudy.predict")
 
-AS_DECLARED = Doubt()
-"""What the manifest declares, and nothing else."""
-PROVEN_RUNS = 50
-"""Quick runs after which a canary needs no thread, which costs a request more than its inference does."""
-QUICK_SECONDS = 0.02
-"""The longest that the event loop waits for a canary."""
 GRACE_SECONDS = 0.05
 """How long after its deadline a run that was told to stop is waited for."""
-
-
-class Question(NamedTuple):
-    """A validated request; a tuple because one is made per request."""
-
-    request_id: str
-    rows: FeatureBatch
-    routing_key: str | None
-    """Decides the arm; None draws anew for each request."""
-    arm: Arm | None
-    """The arm that an operator asked for, or None."""
-    start: float
-    """``time.monotonic()`` seconds at which the request was complete."""
-    format: object = None
-    """How the caller wants the answer written; means something to its protocol alone."""
-    wish: Wish | None = None
-    """What is to be explained about the answer, where anything is."""
-    doubt: Doubt | None = None
-    """What is to be said about how sure the answer is, where anything is."""
-    warnings: bytes = b""
-    """What the answer says about rows unlike training's: JSON objects with commas between them."""
-
-
-class Tally(Protocol):
-    """Counts of one arm; written to on the hot path, moved elsewhere later."""
-
-    @property
-    def labels(self) -> list[int]: ...
-
-    @property
-    def seconds(self) -> list[float]: ...
-
-    @property
-    def domain(self) -> list[int]:
-        """Rows in domain, and rows out of it."""
 
 
 class Mirror(Protocol):
     """Takes answered rows for the shadow; never blocks, never raises."""
 
     def offer(self, item: Mirrored) -> None: ...
-
-
-class Explained(NamedTuple):
-    """Explanations of all rows of a request."""
-
-    method: str
-    seconds: float
-    documents: list[bytes]
-    """JSON of each row's."""
-
-
-class Sheet(NamedTuple):
-    """A picture or a page in place of the usual answer."""
-
-    body: bytes
-    content_type: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Doubting:
-    """How sure a model's answers are."""
-
-    quantify: Callable[[FeatureBatch, Scores, Doubt], Quantified]
-    rows: int
-    """So many rows are quantified in a time that the event loop can spare, at least 1."""
-    rows_extra: int
-    """The same where more is asked for than is said by default."""
-    ambiguous: bool = False
-    """Whether a set that does not hold exactly one label is not answered with one."""
-    out_of_domain: bool = False
-    """Whether a row that the training data had nothing like is not answered with a label."""
-
-    @property
-    def abstains(self) -> bool:
-        """Whether some answers may name no label."""
-        return self.ambiguous or self.out_of_domain
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Serving:
-    """A loaded model that may answer callers; equal only to itself."""
-
-    spec: ModelSpec
-    infer: Callable[[FeatureBatch, float], Scores]
-    """Runs here and now, until ``due`` at most."""
-    infer_in_thread: Callable[[FeatureBatch, float], Awaitable[Scores]]
-    """The same beside the event loop."""
-    inline_rows: int
-    """Up to so many rows an inference is short enough for the event loop."""
-    tally: Tally
-    explain: Callable[[FeatureBatch, Scores, Wish], Explained | None] | None = None
-    """Explains answered rows about as fast as they were inferred; None where that cannot be done."""
-    explain_rows: int = 1
-    """So many rows are explained in a time that the event loop can spare."""
-    doubting: Doubting | None = None
-    """None for a bundle without measures of uncertainty."""
-    answerer: int = 0
-    """Its number in records: 0 is production, i the i-th candidate of the configuration."""
-
-
-class Answer(NamedTuple):
-    """What is said to the caller."""
-
-    request_id: str
-    model: Serving
-    arm: Arm
-    scores: Scores
-    labels: list[int]
-    """Index into ``model.spec.classes`` of each row, or behind it: see ``service.domain.abstention``."""
-    explanations: Sequence[bytes] = ()
-    """JSON of each row's explanation, where they were asked for."""
-    sheet: Sheet | None = None
-    quantified: Quantified | None = None
-    """How sure it is, where that was asked for."""
-    judged: Quantified | None = None
-    """The same as the manifest has it, where it decides about the labels."""
-
-
-@dataclass(slots=True)
-class Canary:
-    """A candidate that may answer, with the breaker that protects callers from it."""
-
-    serving: Serving
-    project: Projection
-    breaker: Breaker
-    proven: int = 0
-    """Quick runs in a row, up to ``PROVEN_RUNS``: then it is run on the event loop, as production is."""
-    dawdled: bool = False
-    """Whether it once took long there, after which it never runs there again."""
-
-    def may_run_here(self, question: Question) -> bool:
-        """Whether the event loop can wait for the canary's answer."""
-        rows = len(question.rows)
-        return (
-            self.proven >= PROVEN_RUNS
-            and not self.breaker.failures
-            and rows <= self.serving.inline_rows
-            and rows <= _spared_rows(question, self.serving)
-        )
-
-    def took(self, seconds: float, *, here: bool) -> None:
-        """Learns how long one run took, on the event loop or beside it."""
-        if seconds > QUICK_SECONDS:
-            self.proven = 0
-            self.dawdled = self.dawdled or here
-        elif self.proven < PROVEN_RUNS and not self.dawdled:
-            self.proven += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The canary split in force; replaced as a whole when the configuration changes."""
-
-    rollout: Rollout
-    canary: Canary | None
-    """Present where ``rollout`` is active."""
 
 
 class PredictPath:
@@ -242,20 +80,17 @@ class PredictPath:
             DeadlineError: production did not answer in time.
             InferenceError: production failed.
         """
-        canary = self.split.canary
+        model, canary = self.production, self.split.canary
+        if not _is_short(question, model):  # it may have to answer in the canary's place
+            return None
         if question.arm == "canary" and canary is not None:
-            if not canary.may_run_here(question):
+            if not (canary.trusted and _is_short(question, canary.serving)):
                 return None
             answer = self._ask_canary_here(canary, question)
             if answer is not None:
                 return answer
-            question = question._replace(arm="production")
-        model = self.production
-        rows = len(question.rows)
-        if rows > model.inline_rows or rows > _spared_rows(question, model):
-            return None
         scores = model.infer(question.rows, question.start + self._deadline)
-        return _answer(question, model, "production", scores)
+        return quantified(_answer(question, model, "production", scores), question)
 
     async def answer(self, question: Question) -> Answer:
         """The answer to one request.
@@ -286,9 +121,8 @@ class PredictPath:
             for label in answer.labels:
                 tally.labels[label] += 1
             tally.seconds.append(time.monotonic() - question.start)
-            judged = answer.judged or answer.quantified
-            if judged is not None:
-                _tally_domain(tally, judged)
+            if answer.judged is not None or answer.quantified is not None:
+                tally_domain(tally, answer)
             if self._mirror is not None:
                 item = Mirrored(answer.request_id, model.answerer, question.rows, answer.scores)
                 self._mirror.offer(item)
@@ -314,6 +148,7 @@ class PredictPath:
             rows = canary.project(question.rows)
             answer = await _answer_beside(question, model, "canary", rows, now + self._canary_deadline)
         except Exception as error:  # whatever it is, production answers
+            canary.proven = 0
             self._failed(canary, error)
             return None
         done = time.monotonic()
@@ -327,7 +162,7 @@ class PredictPath:
         now = time.monotonic()
         try:
             scores = canary.serving.infer(canary.project(question.rows), now + QUICK_SECONDS)
-            answer = _answer(question, canary.serving, "canary", scores)
+            answer = quantified(_answer(question, canary.serving, "canary", scores), question)
         except Exception as error:  # whatever it is, production answers
             self._failed(canary, error)
             return None
@@ -343,12 +178,10 @@ class PredictPath:
         self._fell_back(tag, "deadline" if isinstance(error, DeadlineError) else "error")
 
 
-def _tally_domain(tally: Tally, quantified: Quantified) -> None:
-    inside = quantified.columns.get("in_domain")
-    if inside is not None:
-        known = int(np.count_nonzero(inside))
-        tally.domain[0] += known
-        tally.domain[1] += len(inside) - known
+def _is_short(question: Question, model: Serving) -> bool:
+    """Whether the event loop can wait for what ``model`` has to say."""
+    rows = len(question.rows)
+    return rows <= model.inline_rows and rows <= spared_rows(question, model)
 
 
 async def _answer_beside(
@@ -361,97 +194,14 @@ async def _answer_beside(
         InferenceError: the model failed.
     """
     scores = await _infer_in_thread(model, rows, due)
-    if len(question.rows) <= _spared_rows(question, model):
-        return _answer(question, model, arm, scores)
-    answer = _plain(question, model, arm, scores)
-    return _with_doubt(answer, await _quantify_in_turns(question, model, scores, due))
+    return await quantified_in_time(_answer(question, model, arm, scores), question, due)
 
 
 def _answer(question: Question, model: Serving, arm: Arm, scores: Scores) -> Answer:
-    """The answer that ``scores`` make, with how sure it is where that is wanted or decides about labels."""
-    answer = _plain(question, model, arm, scores)
-    if not _in_doubt(question, model):
-        return answer
-    return _with_doubt(answer, _quantify(question, model, scores, slice(None)))
-
-
-def _plain(question: Question, model: Serving, arm: Arm, scores: Scores) -> Answer:
+    """The answer that ``scores`` make."""
     if not all_finite(scores):
         raise InferenceError(f"{model.spec.tag} answered a score that is not a number")
     return Answer(question.request_id, model, arm, scores, label_indices(model.spec, scores))
-
-
-class _Doubts(NamedTuple):
-    """How sure the answers to some rows are."""
-
-    asked: Quantified | None
-    """As the caller wants to know it."""
-    judged: Quantified | None
-    """As the manifest has it, by which labels are taken back; None for a model that never abstains."""
-
-
-def _in_doubt(question: Question, model: Serving) -> bool:
-    return question.doubt is not None or (model.doubting is not None and model.doubting.abstains)
-
-
-def _spared_rows(question: Question, model: Serving) -> int:
-    """So many rows are quantified in a time that the event loop can spare."""
-    doubting = model.doubting
-    if doubting is None or not _in_doubt(question, model):
-        return len(question.rows)
-    return doubting.rows_extra if question.doubt is not None and question.doubt.extra else doubting.rows
-
-
-def _quantify(question: Question, model: Serving, scores: Scores, part: slice) -> _Doubts:
-    doubting = model.doubting
-    if doubting is None:
-        return _Doubts(None, None)
-    rows, scores = question.rows[part], scores[part]
-    judged = doubting.quantify(rows, scores, AS_DECLARED) if doubting.abstains else None
-    if question.doubt is None:
-        return _Doubts(None, judged)
-    if judged is not None and question.doubt == AS_DECLARED:
-        return _Doubts(judged, judged)
-    try:
-        return _Doubts(doubting.quantify(rows, scores, question.doubt), judged)
-    except Unfitting:  # a canary's bundle need not have every measure that production's has
-        return _Doubts(None, judged)
-
-
-def _with_doubt(answer: Answer, doubts: _Doubts) -> Answer:
-    """The answer with how sure it is, and without the labels that are not to be relied on."""
-    doubting, labels = answer.model.doubting, answer.labels
-    if doubting is not None and doubts.judged is not None:
-        columns = doubts.judged.columns
-        ambiguous = columns["set"].sum(axis=1) != 1 if doubting.ambiguous else None
-        strange = ~columns["in_domain"] if doubting.out_of_domain else None
-        labels = abstain(answer.model.spec, labels, ambiguous, strange)
-    return answer._replace(labels=labels, quantified=doubts.asked, judged=doubts.judged)
-
-
-async def _quantify_in_turns(question: Question, model: Serving, scores: Scores, due: float) -> _Doubts:
-    """The same as ``_quantify``, a few rows at a time, so that other requests are answered in between.
-
-    Raises:
-        DeadlineError: time ran out.
-    """
-    step = max(1, _spared_rows(question, model))
-    parts: list[_Doubts] = []
-    for start in range(0, len(scores), step):
-        if start and time.monotonic() > due:
-            raise DeadlineError(f"{start} of {len(scores)} rows were quantified before the deadline")
-        parts.append(_quantify(question, model, scores, slice(start, start + step)))
-        await asyncio.sleep(0)
-    return _Doubts(_joined([part.asked for part in parts]), _joined([part.judged for part in parts]))
-
-
-def _joined(parts: Sequence[Quantified | None]) -> Quantified | None:
-    """What was found out about consecutive rows, as one."""
-    found = [part for part in parts if part is not None]
-    if len(found) < len(parts):
-        return None
-    columns = {name: np.concatenate([part.columns[name] for part in found]) for name in found[0].columns}
-    return found[0]._replace(columns=columns)
 
 
 async def _infer_in_thread(model: Serving, rows: FeatureBatch, due: float) -> Scores:

@@ -15,7 +15,8 @@ from typing import Any
 
 from service.domain.canary import Rollout
 from service.errors import UnderstudyError
-from service.paths.predict import Canary, PredictPath, Split
+from service.paths.canary import Canary, Split
+from service.paths.predict import PredictPath
 
 log = logging.getLogger("understudy.rollout")
 

@@ -15,7 +15,7 @@ from service.domain.schema import FeatureBatch, Scores
 from service.domain.uncertainty.adaptation import adaptation_of
 from service.domain.uncertainty.measure import Unfitting
 from service.domain.uncertainty.quantifier import EXTRA, Doubt, Quantified, Quantifier
-from service.paths.predict import Doubting
+from service.paths.question import Doubting
 
 log = logging.getLogger("understudy.doubting")
 

@@ -38,9 +38,11 @@ from service.http.problem import Problem
 from service.http.routes import Doubts as HttpDoubts
 from service.http.routes import Limits, Sources, health, routes
 from service.http.wishes import WishLimits
+from service.paths.canary import Canary
 from service.paths.explain import ExplainPath
 from service.paths.feedback import FeedbackPath
-from service.paths.predict import Canary, PredictPath, Serving
+from service.paths.predict import PredictPath
+from service.paths.question import Serving
 from service.paths.rollout import RolloutPath
 from service.settings import Environment, Settings, read_rollout
 from service.wiring.doubting import Doubts, doubting, doubts_of

@@ -17,7 +17,7 @@ from service.domain.explainers.linear_exact import LINEAR_EXACT
 from service.domain.explainers.offer import offer
 from service.domain.explainers.tree_exact import TREE_EXACT
 from service.domain.schema import FeatureBatch, Scores
-from service.paths.predict import Explained
+from service.paths.question import Explained
 
 QUICK = (TREE_EXACT, LINEAR_EXACT)
 """The registry's quick methods; its others would take an edge 100 MB. A test holds the two together."""

@@ -196,6 +196,8 @@ def test_violations_of_a_whole_request_are_counted_at_once(registry: CollectorRe
     metrics = EdgeMetrics(registry, "m", "prod", "1.2")
     for count in (1, 40):
         metrics.violated("age", "missing", count)
+        metrics.flush()
+        metrics.flush()
     found = Page(registry, None).samples()
     assert value(found, "input_violations_total", feature="age", kind="missing") == 41
 
@@ -203,6 +205,7 @@ def test_violations_of_a_whole_request_are_counted_at_once(registry: CollectorRe
 def test_refusals_fallbacks_and_the_share_are_shown_at_once(registry: CollectorRegistry) -> None:
     metrics = EdgeMetrics(registry, "m", "prod", "1.2")
     metrics.violated("age", "range")
+    metrics.flush()
     metrics.fell_back("m:new", "deadline")
     metrics.share("m:new", 0.25)
     found = Page(registry, None).samples()

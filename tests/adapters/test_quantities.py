@@ -29,15 +29,34 @@ def opened(bundle: Bundle) -> Quantifier:
     return found
 
 
-def test_a_bundle_without_measures_has_nothing_to_say(demo_bundle: Demo) -> None:
-    bundle = demo_bundle("credit:gbm-1")
+def bare(bundle: Bundle) -> Bundle:
+    """The bundle as one that was packaged without measures."""
     kept = {
         name: digest
         for name, digest in bundle.manifest.digests.items()
         if name not in (MEASURES, UNCERTAINTY)
     }
-    bare = Bundle(bundle.path, bundle.manifest.model_copy(update={"digests": kept}))
-    assert quantifier_of(bare, providers=CPU, threads=1) is None
+    return Bundle(bundle.path, bundle.manifest.model_copy(update={"digests": kept}))
+
+
+def test_a_bundle_without_measures_has_nothing_to_say(demo_bundle: Demo) -> None:
+    assert quantifier_of(bare(demo_bundle("credit:gbm-1")), providers=CPU, threads=1) is None
+
+
+@pytest.mark.parametrize(
+    ("relied", "named"),
+    [
+        ({"abstain": ("out_of_domain",)}, "uncertainty.abstain"),
+        ({"region": "aps", "domain": "knn"}, "uncertainty.region, uncertainty.domain"),
+    ],
+)
+def test_a_bundle_without_the_measures_that_its_manifest_relies_on_is_refused(
+    relied: dict[str, Any], named: str, demo_bundle: Demo
+) -> None:
+    """Else a model that is to abstain would answer everything."""
+    bundle = changed(bare(demo_bundle("credit:gbm-1")), **relied)
+    with pytest.raises(BundleError, match=f"{named}: the bundle was packaged without measures"):
+        quantifier_of(bundle, providers=CPU, threads=1)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +89,32 @@ def test_an_edited_manifest_chooses_anew(demo_bundle: Demo) -> None:
     bundle = changed(demo_bundle("credit:gbm-1"), region="aps", domain="knn", confidence=0.8)
     found = opened(bundle)
     assert (found.chosen["region"], found.chosen["domain"], found.confidence) == ("aps", "knn", 0.8)
+
+
+@pytest.mark.parametrize("tag", ["credit:gbm-1", "digits:mlp-2"])
+def test_an_edited_percentile_moves_the_cut(tag: str, demo_bundle: Demo) -> None:
+    bundle = demo_bundle(tag)
+    rows, scores, _ = bundle.calibration()
+    for percentile in (50.0, 80.0, 99.0):
+        edited = opened(changed(bundle, in_domain_percentile=percentile))
+        for name in edited.quantities["domain"]:
+            inside = edited.quantify(rows, scores, Doubt(domain=name)).columns["in_domain"]
+            assert percentile / 100 <= inside.mean() <= percentile / 100 + 0.01
+    usual, same = (
+        each.quantify(rows, scores, Doubt()).columns["in_domain"]
+        for each in (opened(bundle), opened(changed(bundle, in_domain_percentile=99.0)))
+    )
+    np.testing.assert_array_equal(usual, same)
+
+
+def test_a_row_whose_reconstruction_error_runs_over_is_out_of_domain(demo_bundle: Demo) -> None:
+    bundle = demo_bundle("digits:mlp-2")
+    rows, scores, _ = bundle.calibration()
+    far = rows[:2].copy()
+    far[0, 7] = 1e30
+    found = opened(bundle).quantify(far, scores[:2], Doubt(domain="reconstruction")).columns
+    assert found["in_domain"].tolist() == [False, True]
+    assert np.isfinite(found["domain_score"]).all()
 
 
 @pytest.mark.parametrize("kind", ["region", "probability", "domain"])

@@ -112,8 +112,8 @@ def test_answers_that_are_no_numbers_with_fractions_are_refused(tmp_path: Path) 
 def test_a_row_without_a_number_for_an_answer_is_named(tmp_path: Path) -> None:
     rows = ROWS.copy()
     rows[3, 1] = np.nan
-    with pytest.raises(InferenceError, match=r"answers \[nan\] for row 3"):
-        opened("reconstruction", sums(tmp_path))(rows)
+    with pytest.raises(InferenceError, match=r"answers \[nan, nan\] for row 3"):
+        opened("quantiles", sums(tmp_path, 2))(rows)
 
 
 def test_a_row_is_named_by_its_place_in_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,15 @@ def test_a_row_is_named_by_its_place_in_the_request(tmp_path: Path, monkeypatch:
     rows = ROWS.copy()
     rows[3, 1] = np.inf
     with pytest.raises(InferenceError, match="for row 3"):
-        opened("reconstruction", sums(tmp_path))(rows)
+        opened("quantiles", sums(tmp_path, 2))(rows)
+
+
+def test_a_reconstruction_error_that_ran_over_is_an_answer(tmp_path: Path) -> None:
+    """The measure takes it for as strange as can be; a request far out is not to fail of it."""
+    rows = ROWS.copy()
+    rows[3, 1], rows[4, 1] = np.inf, np.nan
+    found = opened("reconstruction", sums(tmp_path))(rows)
+    assert np.isfinite(found).tolist() == [True, True, True, False, False]
 
 
 def test_an_input_that_the_model_does_not_take_is_refused(tmp_path: Path) -> None:

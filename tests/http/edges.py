@@ -19,7 +19,9 @@ from service.http.app import EdgeApp
 from service.http.codec import Encoded, Head, ask
 from service.http.edge import Edge, EdgeLimits, Reply, Route
 from service.http.problem import Problem
-from service.paths.predict import Answer, Canary, PredictPath, Question, Serving, Split
+from service.paths.canary import Canary, Split
+from service.paths.predict import PredictPath
+from service.paths.question import Answer, Question, Serving
 from tests.domain.models import spec
 
 SECRET = "the table of passwords"

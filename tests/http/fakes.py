@@ -20,7 +20,7 @@ from service.http.native import NativeCodec
 from service.http.problem import Problem
 from service.http.v2 import V2Codec
 from service.http.wishes import WishLimits, WishReader
-from service.paths.predict import Answer, Question, Serving
+from service.paths.question import Answer, Question, Serving
 
 MAX_ROWS = 50
 

@@ -17,7 +17,7 @@ from service.http.kserve import KServeCodec
 from service.http.native import NativeCodec
 from service.http.problem import Problem
 from service.http.v2 import V2Codec
-from service.paths.predict import Answer, Question
+from service.paths.question import Answer, Question
 from tests.http.conform import faults
 from tests.http.fakes import (
     CREDIT,

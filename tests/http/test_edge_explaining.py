@@ -17,7 +17,7 @@ from service.http.app import Begun, Done
 from service.http.codec import Encoded, Head
 from service.http.edge import Route
 from service.paths.explain import ExplainPath
-from service.paths.predict import Answer, Explained, Question
+from service.paths.question import Answer, Explained, Question
 from tests.http.edges import FakeCodec, World, hang_up, sending, silence
 
 

@@ -21,7 +21,7 @@ from service.http.explain import ExplainCodec
 from service.http.instances import body_decoder
 from service.http.kserve import KServeCodec
 from service.http.problem import Problem
-from service.paths.predict import Question
+from service.paths.question import Question
 from tests.domain.expecting import canonical, oracle, requests
 from tests.http import tritons
 from tests.http.fakes import (

@@ -11,7 +11,7 @@ import pytest
 from service.domain.explainers.game import Ask
 from service.http.codec import Codec
 from service.http.explain import ExplainCodec
-from service.paths.predict import Sheet
+from service.paths.question import Sheet
 from tests.http.fakes import CREDIT, NUMERIC, answer, head, native_codec, reader, refusal, serving, wishes
 
 EXPLAIN = ExplainCodec(reader(NUMERIC), wishes(NUMERIC))

@@ -12,7 +12,7 @@ from service.domain.observation import Arm
 from service.domain.schema import Feature, ModelSpec, Schema
 from service.http.codec import KEPT_MODELS, LONGEST_ID, PerModel
 from service.http.native import NativeCodec
-from service.paths.predict import Answer
+from service.paths.question import Answer
 from tests.http.fakes import (
     CREDIT,
     HOUSES,

@@ -15,7 +15,8 @@ from service.domain.canary import Rollout
 from service.domain.schema import Feature, ModelSpec, Schema
 from service.http import v2
 from service.http.kserve import KServeCodec
-from service.paths.predict import Canary, PredictPath, Split
+from service.paths.canary import Canary, Split
+from service.paths.predict import PredictPath
 from tests.http.fakes import (
     CREDIT,
     DIGITS,

@@ -84,6 +84,13 @@ def test_spec_and_binding_say_the_same_as_the_file(tmp_path: Path) -> None:
         ({"slices": [{"name": f"{n}", "column": "Age", "value": n} for n in range(21)]}, "slices: "),
         ({"threshold": 1.0}, "threshold: "),
         ({"parity": {"absolute": -1}}, "parity.absolute: "),
+        ({"uncertainty": {"confidence": 0.4}}, "uncertainty.confidence: "),
+        ({"uncertainty": {"confidence": 0.9999}}, "uncertainty.confidence: "),
+        ({"uncertainty": {"in_domain_percentile": 100}}, "uncertainty.in_domain_percentile: "),
+        ({"uncertainty": {"passes": 1}}, "one pass has no other to differ from"),
+        ({"uncertainty": {"abstain": ["unsure"]}}, "uncertainty.abstain.0: "),
+        ({"uncertainty": {"abstain": ["ambiguous"] * 2}}, "a reason is listed twice"),
+        ({"uncertainty": {"measure": "lac"}}, "uncertainty.measure: Extra inputs"),
         ({"format": 2}, "format: "),
     ],
 )

@@ -126,6 +126,21 @@ def test_the_percentile_of_the_manifest_decides_who_is_out_of_domain(
         assert strict["measures"][name]["cut"] < usual["measures"][name]["cut"]
 
 
+def test_passes_without_a_graph_to_pass_through_stop_packaging(demo_bundle: Demo, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"uncertainty\.passes: no graph of members was given"):
+        written(changed(demo_bundle("credit:linear-1"), passes=20), tmp_path)
+
+
+def test_inspect_tells_what_the_manifest_was_edited_to(demo_bundle: Demo) -> None:
+    passed = ParityReport(passed=True, rows=1)
+    regression = changed(demo_bundle("diabetes:gbr-1"), region="normalised", confidence=0.985)
+    text = bundle_text(regression, passed, ["CPU"])
+    assert "region     normalised (or absolute)" in text
+    assert "calibration rows support at most 0.984" in text
+    text = bundle_text(changed(demo_bundle("diabetes:gbr-1"), region="nonsense"), passed, ["CPU"])
+    assert "region     nonsense, which this bundle does not have (or absolute, normalised)" in text
+
+
 def test_inspect_names_the_measures_and_the_confidence_they_cannot_support(demo_bundle: Demo) -> None:
     bundle = demo_bundle("diabetes:gbr-1")
     passed = ParityReport(passed=True, rows=1)

@@ -14,7 +14,9 @@ from service.domain.breaker import Breaker
 from service.domain.canary import Rollout
 from service.domain.observation import Arm, Mirrored
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
-from service.paths.predict import Answer, Canary, PredictPath, Question, Serving, Split
+from service.paths.canary import Canary, Split
+from service.paths.predict import PredictPath
+from service.paths.question import Answer, Question, Serving
 from tests.domain.models import spec
 
 ROWS = np.array([[30, 1, 0.5]], np.float32)

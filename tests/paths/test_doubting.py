@@ -15,7 +15,7 @@ from service.domain.schema import FeatureBatch, Scores
 from service.domain.uncertainty.measure import Unfitting
 from service.domain.uncertainty.quantifier import Doubt, Quantified
 from service.errors import DeadlineError
-from service.paths.predict import Answer, Doubting
+from service.paths.question import Answer, Doubting
 from tests.paths.predicts import ROWS, World, question
 
 

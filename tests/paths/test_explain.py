@@ -15,7 +15,7 @@ from service.domain.explainers.game import Ask, Unsuitable
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import BusyError, ExplanationError, LateError, TooMuchError, UnderstudyError
 from service.paths.explain import ExplainPath
-from service.paths.predict import Answer, Explained, Question, Serving
+from service.paths.question import Answer, Explained, Question, Serving
 from tests.domain.models import spec
 from tests.paths.predicts import FakeTally
 

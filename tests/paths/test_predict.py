@@ -17,7 +17,9 @@ from service.domain.canary import Rollout, in_canary
 from service.domain.observation import Arm, Mirrored
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import DeadlineError, InferenceError
-from service.paths.predict import Answer, PredictPath, Serving, Split
+from service.paths.canary import Split
+from service.paths.predict import PredictPath
+from service.paths.question import Answer, Serving
 from tests.domain.models import spec
 from tests.paths.predicts import MANY, ROWS, World, question
 

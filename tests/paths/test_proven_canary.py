@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.errors import DeadlineError, InferenceError
-from service.paths.predict import PROVEN_RUNS, QUICK_SECONDS
+from service.paths.canary import PROVEN_RUNS, QUICK_SECONDS
 from tests.paths.predicts import MANY, ROWS, World, question
 
 

@@ -15,7 +15,9 @@ from service.domain.canary import Rollout
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import BundleError
 from service.paths import rollout as rollout_path
-from service.paths.predict import Canary, PredictPath, Serving
+from service.paths.canary import Canary
+from service.paths.predict import PredictPath
+from service.paths.question import Serving
 from service.paths.rollout import RolloutPath
 from service.settings import read_rollout
 from tests.domain.models import spec

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,6 +48,10 @@ class Domain:
             "domain_percentile": self.ascending.searchsorted(scores) * (100.0 / len(self.ascending)),
             "in_domain": scores <= self.cut,
         }
+
+    def at(self, percentile: float) -> Domain:
+        """The same with the cut of another percentile, from 0 to 100, both excluded."""
+        return replace(self, cut=float(self.ascending[_rank(len(self.ascending), percentile) - 1]))
 
 
 def learn_domain(

@@ -47,6 +47,11 @@ PERCENTILES = (5, 25, 50, 75, 95, 99)
 LEAST_SPREAD = 1e-12
 """Members whose mean variance is below this share of their mean square differ by rounding alone."""
 
+TOLERANCE = 0.01
+"""By how much a member's probabilities may miss 0 or a sum of 1: some are computed in half precision."""
+ROUNDING = 1e-5
+"""How near to 1 a model's own two probabilities add up."""
+
 _Parts: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -67,13 +72,16 @@ class Spread:
         scores; and for a regression the ``aleatoric`` variance.
 
         Raises:
-            Unfitting: there are no members, or they do not differ.
+            Unfitting: there are no members, they do not differ, or what they answer for classes is no
+                probabilities.
         """
         if "members" not in material.graphs:
             raise Unfitting("the bundle has no graph of members")
         members = material.run("members", material.rows).astype(np.float64)
         if members.shape[1] < 2:
             raise Unfitting("one member alone has nobody to disagree with")
+        if material.spec.classes:
+            _check_probabilities(members)
         if _still(members):
             raise Unfitting(
                 "the members all answer the same for every calibration row; if they are passes with dropout, "
@@ -123,6 +131,21 @@ def _parts(spec: ModelSpec, members: NDArray[np.float64], noise: float) -> _Part
     rows, count, classes = members.shape
     aleatoric = entropy(members.reshape(-1, classes)).reshape(rows, count).mean(axis=1)
     return aleatoric, np.maximum(entropy(members.mean(axis=1)) - aleatoric, 0.0)
+
+
+def _check_probabilities(members: NDArray[np.float64]) -> None:
+    """Entropies of anything else, such as margins, would be numbers without a meaning."""
+    off = np.abs(members.sum(axis=2) - 1).max(axis=1)
+    wrong = (members < -TOLERANCE).any(axis=(1, 2)) | ~(off <= TOLERANCE)
+    if wrong.any():
+        row = int(wrong.argmax())
+        answered = members[row, 0, :10].round(4).tolist()
+        raise Unfitting(f"its members answer no probabilities: the first says {answered} of calibration row {row}")
+    if members.shape[1:] == (2, 2) and np.abs(members[:, :, 1].sum(axis=1) - 1).max() <= ROUNDING:
+        raise Unfitting(
+            "its two members always add up to 1, so they are one model's probabilities of both classes; "
+            "if that is a network with live dropout, say how many passes there are to be"
+        )
 
 
 def _still(members: NDArray[np.float64]) -> bool:

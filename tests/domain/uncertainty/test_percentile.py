@@ -86,6 +86,13 @@ def test_rows_like_the_calibration_rows_are_out_of_domain_as_often_as_the_report
     assert out / trials == pytest.approx(promised, abs=band)
 
 
+@pytest.mark.parametrize("percentile", [0.1, 50.0, 95.0, 99.0, 99.9])
+def test_another_percentile_has_the_cut_that_fitting_with_it_has(percentile: float) -> None:
+    scores = np.random.default_rng(3).normal(size=150)
+    usual = domain_from(learn(scores).arrays, lambda asked: asked.rows[:, 0])
+    assert usual.at(percentile).cut == float(learn(scores, percentile).arrays["cut"][0])
+
+
 def test_too_few_calibration_rows_tell_nothing() -> None:
     with pytest.raises(Unfitting, match=f"{LEAST_CALIBRATION - 1} calibration rows are too few"):
         learn(np.arange(LEAST_CALIBRATION - 1.0))

@@ -174,3 +174,23 @@ def test_members_that_cannot_differ_are_refused(count: int, reason: str) -> None
     members = np.repeat(probabilities(30, 1, 2, seed=6), count, axis=1)
     with pytest.raises(Unfitting, match=reason):
         SPREAD.fit(material(members, "binary", np.zeros(30, np.intp)))
+
+
+def test_members_that_answer_no_probabilities_are_refused_by_row() -> None:
+    members = probabilities(30, 3, 2, seed=6)
+    labels = np.zeros(30, np.intp)
+    members[4, 1] = (2.5, -1.5)  # as margins are
+    with pytest.raises(Unfitting, match=r"no probabilities: .* of calibration row 4"):
+        SPREAD.fit(material(members, "binary", labels))
+    members[4, 1] = (0.3, 0.3)
+    with pytest.raises(Unfitting, match="no probabilities"):
+        SPREAD.fit(material(members, "binary", labels))
+
+
+def test_one_models_two_probabilities_are_not_taken_for_two_members() -> None:
+    """A network whose passes were forgotten answers [rows, 2], as two members of two classes may."""
+    own = probabilities(30, 1, 2, seed=6)[:, 0]
+    taken = np.stack([1 - own, own], axis=2)
+    with pytest.raises(Unfitting, match="always add up to 1, so they are one model's"):
+        SPREAD.fit(material(taken, "binary", np.zeros(30, np.intp)))
+    assert SPREAD.fit(material(probabilities(30, 2, 2, seed=6), "binary", np.zeros(30, np.intp))).report
