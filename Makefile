@@ -57,7 +57,8 @@ fix: $(VENV)/.dev  ## format, and mend what the linter can
 
 bench: $(VENV)/.dev $(PEERS)/.peers  ## beside other servers, and explanations beside shap; ratios to load_tests/results/
 	@status=0; $(VENV)/bin/python -m load_tests.bench $(ARGS) || status=1; \
-	  $(VENV)/bin/python -m load_tests.explanations --quick || status=1; exit $$status
+	  $(VENV)/bin/python -m load_tests.explanations --quick || status=1; \
+	  $(VENV)/bin/python -m load_tests.uncertainty --quick --only predictions || status=1; exit $$status
 
 # Keeps every pin that still fits; `make lock ARGS=--upgrade` takes the newest.
 lock: $(VENV)/.bootstrap  ## resolve pyproject.toml into requirements-*.lock

@@ -97,7 +97,10 @@ def _made(
 
 def _posting(kind: str, path: str, chosen: Sequence[Application], caller: str) -> Posting:
     instances = [dict(instance) for instance, _ in chosen]
-    return Posting(kind, path, {"instances": instances}, [label for _, label in chosen], caller)
+    document: dict[str, Any] = {"instances": instances}
+    if kind == "batch":
+        document["uncertainty"] = True
+    return Posting(kind, path, document, [label for _, label in chosen], caller)
 
 
 def _spoilt(instance: Instance, draw: random.Random) -> Instance:

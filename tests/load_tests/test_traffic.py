@@ -65,6 +65,12 @@ def test_native_takes_the_place_of_v2_where_the_service_has_none() -> None:
     assert "v2" not in kinds
 
 
+def test_batches_ask_how_sure_their_answers_are_and_nothing_else_does() -> None:
+    made = list(postings(APPLICATIONS, "credit", None, 2000, random.Random(6)))
+    assert {posting.kind for posting in made if "uncertainty" in posting.document} == {"batch"}
+    assert all(posting.document["uncertainty"] for posting in made if posting.kind == "batch")
+
+
 def test_refuses_another_machine_unless_allowed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", "http://192.0.2.1:3000"]) == 2
     assert "--allow-remote" in capsys.readouterr().err
