@@ -42,7 +42,7 @@ SETTLE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A candidate and what is done to its process."""
+    """A candidate and what is done to its process; answers are recorded but where the service is alone."""
 
     name: str
     candidate: str | None
@@ -50,6 +50,7 @@ class Condition:
 
 
 CONDITIONS = (
+    Condition("answers recorded, no candidate", None),
     Condition("same-sized candidate", bundles.SIBLING),
     Condition("30x slower candidate", bundles.SLOW),
     Condition("hanging candidate", bundles.HANGING),
@@ -110,7 +111,11 @@ class Trial:
             Finding(f"{name}: p50 / p50 without", self.ratio(lambda run: run.p50), "x"),
             Finding(f"{name}: failed answers", self.failed, "", 0, at_most=True),
             Finding(f"{name}: rows without an outcome", missing, "", 0, at_most=True),
-            Finding(f"{name}: rows compared", median(run.coverage or 0.0 for run in runs), "share"),
+            *(
+                [Finding(f"{name}: rows compared", median(run.coverage or 0.0 for run in runs), "share")]
+                if self.condition.candidate
+                else []
+            ),
         ]
 
 
@@ -152,15 +157,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(stack: ExitStack, home: Path, core: int, contained: bool) -> tuple[Server, list[Trial]]:
-    def start(candidate: str | None) -> Server:
-        config = {"production": bundles.PRODUCTION, "candidates": [candidate] if candidate else []}
+    def start(candidate: str | None, records: bool = True) -> Server:
+        config = {
+            "production": bundles.PRODUCTION,
+            "candidates": [candidate] if candidate else [],
+            "feedback": {"enabled": records},
+        }
         running = running_server(config=config, models=home, cores={core}, contained=contained)
         server = stack.enter_context(running)
         server.await_idle()
         server.suspend()
         return server
 
-    alone = start(None)
+    alone = start(None, records=False)
     return alone, [Trial(condition, start(condition.candidate)) for condition in CONDITIONS]
 
 

@@ -66,6 +66,7 @@ def write_uncertainty(draft: Path, bundle: Bundle, model: OnnxModel) -> Iterable
         "measures": {name: {"kind": KINDS[name], **found.report} for name, found in fitted.items()},
         "refused": refused,
         "calibration_rows": len(material.rows),
+        "passes": bundle.manifest.uncertainty.passes,
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     (draft / UNCERTAINTY).write_text(text, encoding="utf-8")

@@ -129,7 +129,18 @@ class Predictor:
         instances: list[dict[str, Any] | list[Any]],
         request_id: str | None = None,
         routing_key: str | None = None,
+        explain: bool | dict[str, Any] | None = None,
+        uncertainty: bool | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Predictions for rows given as objects by feature name, or as arrays in schema order."""
-        document = {"instances": instances, "request_id": request_id, "routing_key": routing_key}
+        """Predictions for rows given as objects by feature name, or as arrays in schema order.
+
+        ``explain`` and ``uncertainty`` ask why, and how sure: true, or an object of options.
+        """
+        document = {
+            "instances": instances,
+            "request_id": request_id,
+            "routing_key": routing_key,
+            "explain": explain,
+            "uncertainty": uncertainty,
+        }
         return await self._process.predict(document)

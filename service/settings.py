@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -150,7 +150,8 @@ class FeedbackSettings(_Section):
     keep_days: float = Field(default=30, gt=0)
     """How long answers and labels are kept."""
     most_rows: int = Field(default=10_000_000, ge=1)
-    """Answered rows in the store, and deliveries of labels; the oldest go first."""
+    """Answered rows in the store, and deliveries of labels, of which long ones count for more; the oldest go
+    first."""
     write_ms: float = Field(default=2_000, gt=0, le=60_000)
     """How long ``/feedback`` waits for the store before it answers 503."""
     queue_rows: int = Field(default=100_000, ge=1)
@@ -197,6 +198,12 @@ class Settings(_Section):
         if self.production in self.candidates:
             raise ValueError("candidates: production cannot shadow itself")
         check_rollout(self.rollout, self.candidates)
+        return self
+
+    @model_validator(mode="after")
+    def _labels_can_come(self) -> Self:
+        if self.uncertainty.adapt and not self.feedback.enabled:
+            raise ValueError("uncertainty.adapt needs labels, and feedback.enabled is false")
         return self
 
     @property
@@ -278,12 +285,18 @@ def _store_url(given: str | None) -> str | None:
         return None
     try:
         parts = urlsplit(given)
-        named = parts.scheme in STORES and parts.port != 0
+        named = parts.scheme in STORES and parts.port != 0 and not _fleeting(parts)
     except ValueError:
         named = False
     if not named:
         raise ConfigurationError(f"{PREFIX}STORE_URL: expected sqlite:///PATH or postgresql+psycopg://…")
     return given
+
+
+def _fleeting(url: SplitResult) -> bool:
+    """Whether it is SQLite's and no file's: in memory each process would have its own, and none after it."""
+    path = url.path.removeprefix("/")
+    return url.scheme == "sqlite" and (url.netloc != "" or not path or path.startswith((":memory:", "file:")))
 
 
 def _read_overridden(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:

@@ -212,13 +212,13 @@ def test_every_key_has_a_variable(path: Path) -> None:
         "idle_priority": "false",
         "enabled": "false",
         "always": "true",
-        "adapt": "true",
         "record_rate": "0.5",
         "sample_rate": "0.5",
         "explain_rate": "0.5",
         "buffer_bytes": "65536",
         "process": "false",
         "shap": "false",
+        "adapt": "false",  # which cannot be true without feedback
         "max_evals": "20",
         "most_evals": "30",
         "queue_bytes": "65536",
@@ -231,7 +231,8 @@ def test_every_key_has_a_variable(path: Path) -> None:
         text = given.get(keys[-1], "3")
         value = found_at(settings, keys)
         assert value == (tuple(yaml.safe_load(text)) if text.startswith("[") else yaml.safe_load(text)), keys
-        assert value != default, keys
+        assert value != default or keys[-1] == "adapt", keys
+    assert read(path, {"production": "m:other"}, UNCERTAINTY_ADAPT="true").uncertainty.adapt
 
 
 def test_what_kubernetes_sets_for_a_service_called_understudy_is_no_setting(path: Path) -> None:
@@ -346,7 +347,16 @@ def test_the_store_may_be_a_file_or_a_server(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["store.db", "mysql://user:secret@host/name", "postgresql+psycopg://user:secret@host:port/name"]
+    "url",
+    [
+        "store.db",
+        "mysql://user:secret@host/name",
+        "postgresql+psycopg://user:secret@host:port/name",
+        "sqlite://",
+        "sqlite://store.db",
+        "sqlite:///:memory:",
+        "sqlite:///file:labels?mode=memory&uri=true",
+    ],
 )
 def test_another_store_is_refused_without_a_word_about_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="UNDERSTUDY_STORE_URL: expected sqlite:///PATH") as caught:
@@ -362,3 +372,9 @@ def test_answers_are_mirrored_where_somebody_wants_them(
 ) -> None:
     document = {"production": "m:prod", "candidates": candidates, "feedback": {"enabled": enabled}}
     assert read(path, document).mirrors == mirrors
+
+
+def test_regions_cannot_follow_labels_that_nobody_takes(path: Path) -> None:
+    document = {"production": "m:prod", "uncertainty": {"adapt": True}, "feedback": {"enabled": False}}
+    with pytest.raises(ConfigurationError, match=r"uncertainty\.adapt needs labels"):
+        read(path, document)

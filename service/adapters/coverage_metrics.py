@@ -19,13 +19,13 @@ class CoverageMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._labelled = Counter(
             "understudy_conformal_labelled_total",
-            "Rows whose label came, of those answered with a label set or interval.",
+            "Rows whose label came, of a model with label sets or intervals, whether asked for or not.",
             ["model", "version"],
             registry=registry,
         )
         self._covered = Counter(
             "understudy_conformal_covered_total",
-            "Labelled rows whose label set or interval, as answered, held the label.",
+            "Labelled rows whose label set or interval, at the model's own confidence, held the label.",
             ["model", "version"],
             registry=registry,
         )

@@ -171,8 +171,8 @@ class EdgeMetrics:
         for (route, code), responses in self._codes.items():
             self._requests.labels(route, str(code)).inc(responses)
         self._codes.clear()
-        for (feature, kind), values in self._violated.items():
-            self._violations.labels(feature, kind).inc(values)
+        for (feature, kind), count in self._violated.items():
+            self._violations.labels(feature, kind).inc(count)
         self._violated.clear()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import get_args
 
 from models.bundle import Bundle
@@ -33,20 +33,17 @@ def quantifier_of(
         _check_nothing_relied_on(bundle)
         return None
     spec, entry = bundle.spec, bundle.manifest.uncertainty
+    passes = report.get("passes", entry.passes)
+    if entry.passes != passes:  # without them two probabilities of one network would pass for two members
+        raise BundleError(
+            f"{spec.tag}: uncertainty.passes is {entry.passes}, and the measures were fitted to {passes}; "
+            "package it anew"
+        )
     paths = {graph: path for graph in graphs if (path := bundle.graph_path(graph)) is not None}
     _, run = open_graphs(
         paths, spec, bundle.binding, passes=entry.passes, providers=providers, threads=threads
     )
-    quantities: dict[Kind, dict[str, Quantity]] = {kind: {} for kind in get_args(Kind)}
-    arrays = bundle.measures()
-    for name in report["measures"]:
-        measure = BY_NAME.get(name)
-        if measure is None:
-            raise BundleError(f"{spec.tag}: its measure {name!r} is unknown to this version of the service")
-        restored = measure.restore(spec, arrays.get(name, {}))
-        if isinstance(restored, Domain):  # the manifest may have been edited since packaging
-            restored = restored.at(entry.in_domain_percentile)
-        quantities[measure.kind][name] = restored
+    quantities = _restored(bundle, report["measures"])
     chosen = {kind: _chosen(kind, bundle, report["chosen"], quantities[kind]) for kind in get_args(Kind)}
     for reason, kind in (("ambiguous", "region"), ("out_of_domain", "domain")):
         if reason in entry.abstain and chosen[kind] is None:
@@ -62,7 +59,23 @@ def _check_nothing_relied_on(bundle: Bundle) -> None:
         relied.append("abstain")
     if relied:
         named = ", ".join(f"uncertainty.{name}" for name in relied)
-        raise BundleError(f"{bundle.spec.tag}: {named}: the bundle was packaged without measures of uncertainty")
+        raise BundleError(
+            f"{bundle.spec.tag}: {named}: the bundle was packaged without measures of uncertainty"
+        )
+
+
+def _restored(bundle: Bundle, names: Iterable[str]) -> dict[Kind, dict[str, Quantity]]:
+    spec, arrays = bundle.spec, bundle.measures()
+    found: dict[Kind, dict[str, Quantity]] = {kind: {} for kind in get_args(Kind)}
+    for name in names:
+        measure = BY_NAME.get(name)
+        if measure is None:
+            raise BundleError(f"{spec.tag}: its measure {name!r} is unknown to this version of the service")
+        quantity = measure.restore(spec, arrays.get(name, {}))
+        if isinstance(quantity, Domain):  # the manifest may have been edited since packaging
+            quantity = quantity.at(bundle.manifest.uncertainty.in_domain_percentile)
+        found[measure.kind][name] = quantity
+    return found
 
 
 def _chosen(

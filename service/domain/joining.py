@@ -1,7 +1,7 @@
 """Brings labels and the answers that they belong to together, each pair once, in whatever order they come.
 
 A request's answer may be recorded in parts, and its labels may come in several deliveries. Each record
-remembers how many deliveries it has met, so that any part meets any delivery, and meets it once.
+remembers up to which number it has met deliveries, so that any part meets any delivery, and meets it once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Matched(NamedTuple):
 
     matches: tuple[Match, ...]
     seen: dict[int, int]
-    """Record to the number of deliveries that it is joined with now, for records where that grew."""
+    """Record to the number that it is joined with all deliveries below now, for records where that grew."""
     waiting: tuple[int, ...]
     """Deliveries that some part of their request is still missing for."""
     done: tuple[int, ...]
@@ -44,7 +44,7 @@ def match(records: Iterable[Record], deliveries: Iterable[Delivery]) -> Matched:
 
     Args:
         records: all records of the requests concerned.
-        deliveries: all deliveries of the same requests, whether joined before or not.
+        deliveries: of the same requests, all that are not done.
     """
     parts: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.id):
@@ -68,12 +68,13 @@ def match(records: Iterable[Record], deliveries: Iterable[Delivery]) -> Matched:
         (done if whole else waiting).extend(names)
         bad += [delivery.id for delivery in told_here if whole and not _fits(delivery, answers[0])]
         for record in answers:
-            if record.joined < len(told_here):
-                seen[record.id] = len(told_here)
-            for delivery in told_here[record.joined :]:
+            fresh = [delivery for delivery in told_here if delivery.number >= record.joined]
+            if fresh:
+                seen[record.id] = max(delivery.number for delivery in fresh) + 1
+            end = record.first + len(record.scores)
+            for delivery in fresh:
                 if _fits(delivery, record):
-                    own = delivery.labels[record.first : record.first + len(record.scores)]
-                    rows = [row for row, label in enumerate(own) if label is not None]
+                    rows = sorted(row - record.first for row in delivery.labels if record.first <= row < end)
                     if rows:
                         matches.append(Match(record, delivery, rows))
     matches.sort(key=lambda found: found.delivery.id)
@@ -134,4 +135,5 @@ def _of_one_answer(records: Sequence[Record]) -> list[Record]:
 def _fits(delivery: Delivery, record: Record) -> bool:
     """Whether these labels can be about that answer: they may be older, or meant for another model."""
     who = record.answerer
-    return len(delivery.labels) == record.total and not misfits(who.task, who.classes, delivery.labels)
+    told = tuple(delivery.labels.values())
+    return delivery.total == record.total and not misfits(who.task, who.classes, told)

@@ -46,6 +46,8 @@ class Answerer:
     threshold: float
     slices: tuple[str, ...]
     """Names of the slices that its rows were sorted into, at most ``MOST_SLICES``."""
+    judged_by: str = ""
+    """What made the evidence of its rows, and alone can judge it; empty where nothing did."""
 
     @property
     def outputs(self) -> int:
@@ -57,9 +59,9 @@ class Answerer:
         return np.array(label_indices(self, scores), dtype=np.intp)
 
 
-def answerer(spec: ModelSpec, arm: Arm, slices: Sequence[str]) -> Answerer:
-    """A model in one of the two roles, its rows sorted into ``slices``."""
-    return Answerer(spec.tag, arm, spec.task, spec.classes, spec.threshold, tuple(slices))
+def answerer(spec: ModelSpec, arm: Arm, slices: Sequence[str], judged_by: str = "") -> Answerer:
+    """A model in one of the two roles, its rows sorted into ``slices``, with evidence of ``judged_by``."""
+    return Answerer(spec.tag, arm, spec.task, spec.classes, spec.threshold, tuple(slices), judged_by)
 
 
 class Record(NamedTuple):
@@ -80,7 +82,7 @@ class Record(NamedTuple):
     slices: NDArray[np.uint32] | None = None
     """Bit i: the row is in the i-th of ``answerer.slices``, [rows]; None where there are no slices."""
     joined: int = 0
-    """Deliveries of its request that it was joined with already."""
+    """It was joined with the deliveries of its request whose number is below."""
     id: int = 0
     """The store's name for it; 0 before it is stored."""
 
@@ -109,7 +111,12 @@ class Delivery(NamedTuple):
     id: int
     """The store's name for it; later ones have larger names."""
     request_id: str
-    labels: Labels
+    number: int
+    """Among those of its request, from 0."""
+    total: int
+    """Rows of the request that it means."""
+    labels: Mapping[int, Label]
+    """By row; those that are not known yet are left out, as there may be many deliveries with few each."""
     labelled_at: float
     """Seconds since 1970."""
 

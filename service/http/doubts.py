@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from service.domain.uncertainty.measure import LEAST_CONFIDENCE, MOST_CONFIDENCE, Unfitting
 from service.domain.uncertainty.quantifier import EXTRA, Doubt
-from service.http.problem import does_not_fit
+from service.http.problem import TOO_MANY_ERRORS, does_not_fit
 
 OPTIONS = ("confidence", "region", "probability", "domain", "include")
 LONGEST_NAME = 60
@@ -29,12 +30,14 @@ class DoubtReader:
     always: bool = False
 
     def read(self, value: Any) -> Doubt | None:
-        """What is wanted, or None where nothing is.
+        """What is wanted, or None where nothing is; null is as good as absent.
 
         Raises:
             Problem: 422, naming every option that is unknown or impossible.
         """
-        if value is None or value is False:
+        if value is None:
+            value = self.always
+        if value is False:
             return None
         doubt = PLAIN if value is True else self._options(value)
         try:
@@ -56,7 +59,7 @@ class DoubtReader:
             "include": _include,
         }
         errors = []
-        for name, value in options.items():
+        for name, value in islice(options.items(), TOO_MANY_ERRORS):  # so many cannot all be known
             if name not in checks:
                 errors.append(
                     _error((name[:LONGEST_NAME],), f"unknown option; there are {', '.join(OPTIONS)}")

@@ -64,7 +64,8 @@ def encode_doubts(spec: ModelSpec, found: Quantified) -> list[bytes]:
             _frames.clear()
         frame = _frames[key] = _make_frame(found)
     words = _words(spec)
-    written = [_WRITERS[name](words, found.columns[name]) for name in frame.columns]
+    with np.errstate(over="ignore"):  # a number too large for float32 is as good as infinite
+        written = [_WRITERS[name](words, found.columns[name]) for name in frame.columns]
     return [frame.template % row for row in zip(*written, strict=True)]
 
 

@@ -32,7 +32,7 @@ class NativeCodec:
         self._reader = reader
         self._wishes = wishes
         self._doubts = doubts
-        fields: list[Any] = [("explain", Any, False), ("uncertainty", Any, doubts.always)]
+        fields: list[Any] = [("explain", Any, False), ("uncertainty", Any, None if doubts.always else False)]
         fields += [("request_id", str | None, None), ("routing_key", str | None, None)]
         self._decode = body_decoder(reader.usual, fields)
         self._decode_any = body_decoder(reader.type, fields)
@@ -86,7 +86,7 @@ class NativeCodec:
         question = ask(head, rows, *ids)
         if warnings:
             question = question._replace(warnings=warnings)
-        return self._with_offers(question, False, True) if self._doubts.always else question
+        return self._with_offers(question, False, None) if self._doubts.always else question
 
     def _decode_unusual(self, body: bytes, head: Head) -> Question:
         """The question of a body with a row unlike training's, if that is all that is wrong with it."""
@@ -110,9 +110,7 @@ class NativeCodec:
         rows = document["instances"]
         question = ask(head, rows, document.get("request_id"), document.get("routing_key"))
         question = question._replace(warnings=self._reader.warnings(rows))
-        return self._with_offers(
-            question, document.get("explain"), document.get("uncertainty", self._doubts.always)
-        )
+        return self._with_offers(question, document.get("explain"), document.get("uncertainty"))
 
     def _with_offers(self, question: Question, explain: Any, uncertainty: Any) -> Question:
         """The question with what is asked for beside the predictions."""

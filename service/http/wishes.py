@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, get_args
 
 from service.domain.explainers.document import Form, Wish
 from service.domain.explainers.game import Ask, OutputKind
 from service.domain.schema import ModelSpec
 from service.http.codec import Headers
-from service.http.problem import Problem, does_not_fit
+from service.http.problem import TOO_MANY_ERRORS, Problem, does_not_fit
 
 MOST_NEIGHBOURS = 50
 FEWEST_EVALS = 10
@@ -68,7 +69,7 @@ class WishReader:
             "seed": lambda value: _whole(value, 0, 2**32 - 1),
         }
         errors = []
-        for name, value in options.items():
+        for name, value in islice(options.items(), TOO_MANY_ERRORS):  # so many cannot all be known
             if name not in checks:
                 known = ", ".join(checks)
                 errors.append(_error((name[:LONGEST_NAME],), f"unknown option; there are {known}"))

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +30,11 @@ from service.domain.uncertainty.measure import Asked, Region, Run
 
 log = logging.getLogger("understudy.coverage")
 
+TAKEN_UP_SECONDS = 0.5
+"""Until edges answer by what they are told: they look once a second."""
+REMEMBERED = 120
+"""So many earlier regions are known, for answers that waited to be recorded."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watched:
@@ -34,7 +42,8 @@ class Watched:
 
     tag: str
     key: str
-    """Under which its state is kept: another bundle or another measure starts anew."""
+    """Under which its state is kept: another bundle, measure or confidence starts anew, and judges no answers
+    but its own."""
     region: Region
     """As fitted at packaging."""
     confidence: float
@@ -64,26 +73,31 @@ class Coverage:
     counted: Callable[[Counts], None]
     publish: Callable[[dict[str, Any]], None]
     pace: Pace = field(default_factory=Pace)
-    _regions: dict[str, Region] = field(default_factory=dict)
-    """In force, by tag."""
+    clock: Callable[[], float] = time.monotonic
+    _told: deque[tuple[float, dict[str, Region]]] = field(default_factory=deque)
+    """Since when edges answer with which regions, by tag; the last are in force."""
     _learnt: dict[str, Adaptation] = field(default_factory=dict)
     """What the last step learnt and nobody was told yet, by tag."""
 
     def __post_init__(self) -> None:
-        self._regions = {each.tag: each.region for each in self.watched.values()}
+        self._told.append((-math.inf, self._static()))
 
     def restore(self, learnt: Mapping[str, bytes]) -> None:
-        """Goes on where an earlier process stopped."""
-        if not self.adapt:
-            return
+        """Goes on where an earlier process stopped, or another one is by now.
+
+        The edges are told in any case: what they still know may be of another bundle, or to be forgotten.
+        """
+        self._learnt = {}
         for each in self.watched.values():
-            if each.key in learnt:
+            if self.adapt and each.key in learnt:
                 state = self._state(each, learnt)
                 self._learnt[each.tag] = adaptation(state, self.pace, each.region, each.confidence)
-        self._tell()
+        if len(self._told) == 1:  # an earlier process has told them so
+            self._told.clear()
+        self._tell(self._static())
 
     def judge(self, batch: ShadowBatch) -> NDArray[np.float64] | None:
-        """What is kept with answers until their labels come, [rows, k].
+        """What is kept with answers until their labels come, [rows, k]; as of when they were received.
 
         Models differ in how much they need; who needs less leaves the first columns empty. None where
         nobody's answers carry regions.
@@ -92,10 +106,12 @@ class Coverage:
             return None
         width = max(each.width + each.outputs for each in self.watched.values())
         kept = np.full((len(batch), width), np.nan)
+        in_time = (told for since, told in reversed(self._told) if since <= batch.received)
+        regions = next(in_time, self._told[0][1])
         for number, each in self.watched.items():
             mine = batch.answerers == number
             if mine.any():
-                region = self._regions[each.tag]
+                region = regions[each.tag]
                 rows = each.project(batch.rows[mine])
                 evidence = region.evidence(Asked(rows, batch.scores[mine], each.confidence, run=each.run))
                 kept[mine, width - each.width - each.outputs :] = keepsake(
@@ -133,7 +149,12 @@ class Coverage:
     def joined(self, found: Joined) -> None:
         """Counts what was joined for good, and tells the edges what was learnt from it."""
         self.counted(together(self._counts(batch) for batch in found.batches))
-        self._tell()
+        if found.batches and self._learnt:
+            self._tell(self._told[-1][1])
+
+    def judged_by(self, number: int) -> str:
+        """What makes the evidence of a model's answers; see ``service.domain.labels.Answerer``."""
+        return self.watched[number].key if number in self.watched else ""
 
     def _counts(self, batch: Labelled) -> Counts:
         each = self._of(batch)
@@ -145,13 +166,12 @@ class Coverage:
 
     def _of(self, batch: Labelled) -> Watched | None:
         """The model that answered, where its answers were kept with what judging them needs."""
-        number = next((n for n, each in self.watched.items() if each.tag == batch.answerer.tag), None)
-        if number is None or batch.evidence is None:
+        each = next((each for each in self.watched.values() if each.key == batch.answerer.judged_by), None)
+        if each is None or batch.evidence is None:
             return None
-        each = self.watched[number]
         needed = each.width + each.outputs
         if batch.evidence.shape[1] < needed or np.isnan(batch.evidence[:, -each.outputs :]).any():
-            return None  # kept by an earlier version of the bundle, or by none
+            return None
         return each
 
     def _parted(self, each: Watched, batch: Labelled) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -168,16 +188,28 @@ class Coverage:
             log.error("%s: what was learnt from labels is lost: %s", each.tag, error)
             return start(self.pace)
 
-    def _tell(self) -> None:
-        if not self._learnt:
-            return
-        for each in self.watched.values():
-            if each.tag in self._learnt:
-                self._regions[each.tag] = AdaptedRegion(each.region, self._learnt[each.tag])
-        documents = {
-            tag: region.adaptation.to_document()
-            for tag, region in self._regions.items()
-            if isinstance(region, AdaptedRegion)
+    def _tell(self, before: Mapping[str, Region]) -> None:
+        """Tells the edges what regions are in force: those of ``before``, but for what was learnt."""
+        regions = {
+            each.tag: AdaptedRegion(each.region, self._learnt[each.tag])
+            if each.tag in self._learnt
+            else before[each.tag]
+            for each in self.watched.values()
         }
         self._learnt = {}
-        self.publish(documents)
+        self.publish(
+            {
+                tag: region.adaptation.to_document()
+                for tag, region in regions.items()
+                if isinstance(region, AdaptedRegion)
+            }
+        )
+        since = self.clock() + TAKEN_UP_SECONDS if self._told else -math.inf
+        if len(self._told) > 1 and since - self._told[-1][0] < TAKEN_UP_SECONDS:
+            since, _ = self._told.pop()  # labels may be learnt from many times a second
+        self._told.append((since, regions))
+        if len(self._told) > REMEMBERED:
+            self._told.popleft()
+
+    def _static(self) -> dict[str, Region]:
+        return {each.tag: each.region for each in self.watched.values()}

@@ -89,6 +89,8 @@ class FeedbackPath:
         if len(ahead) >= MOST_WAITING or (ahead and labels > MOST_LABELS):
             raise StoreError("too many labels wait for the store")
         waiting = _Waiting(given, asyncio.get_running_loop().create_future())
+        if len(self._waiting) >= MOST_WAITING:  # most have given up, and a store that hangs lets nobody go
+            self._waiting = deque(one for one in self._waiting if not one.done.done())
         self._waiting.append(waiting)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain(), name="feedback")

@@ -1,7 +1,8 @@
-"""The journey of one request: assign it to an arm, infer, hand the answer back, then settle.
+"""The journey of one request: assign it to an arm, infer, quantify, hand the answer back, then settle.
 
-Decoding before it and encoding after it belong to ``service.http``. ``settle`` runs once the answer
-is on its way: it hands the rows to the mirror and tallies, and whatever fails there is logged,
+Decoding before it and encoding after it belong to ``service.http``. What travels is in ``question``, how
+sure an answer is in ``doubting``, what keeps a bad canary from callers in ``canary``. ``settle`` runs once
+the answer is on its way: it hands the rows to the mirror and tallies, and whatever fails there is logged,
 never raised.
 """
 

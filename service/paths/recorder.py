@@ -6,12 +6,13 @@ and counted; a store that fails is tried again after a pause.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -33,8 +34,15 @@ LOOK_SECONDS = 1.0
 """How often labels are joined, and how long an answer waits for others to be written with."""
 SWEEP_SECONDS = 60.0
 """How often it is seen what is too old or too much."""
+RESTORE_SECONDS = 30.0
+"""How often what was learnt is looked up: other replicas join labels as well."""
 PAUSES = (0.5, 30.0)
 """Seconds until a failed store is tried again, at first and at most; doubled each time."""
+SLOW_SECONDS = 0.1
+"""From here on a transaction is slow."""
+REST = 9.0
+"""For so many times as long as a slow one took there is no other. Labels on their way in wait for each on
+SQLite, and a process of idle priority may take seconds for one where all CPUs are busy."""
 TURNS = 20
 """Transactions of one kind in a row, before the others get theirs."""
 
@@ -61,7 +69,7 @@ class RecordStore(Protocol):
         """Everything that was learnt so far, by key."""
 
     def measure(self, most_rows: int) -> None:
-        """Finds out what is too much."""
+        """Finds out what is too much for the sweeps that follow."""
 
     def sweep(self, before: float) -> bool:
         """Deletes a little of what is too old or too much; whether more is left."""
@@ -75,7 +83,7 @@ class RecordLimits:
     """Share of the mirrored requests, 0 to 1; a request id always falls on the same side."""
     keep_days: float = 30.0
     most_rows: int = 10_000_000
-    """Rows of answers in the store, and deliveries of labels."""
+    """Rows of answers in the store, and deliveries of labels, of which long ones count for more."""
     queue_rows: int = 100_000
     queue_bytes: int = 64 << 20
     """What the waiting rows' arrays take."""
@@ -105,7 +113,7 @@ class Recorder:
     learn: Learn = lambda batches, learnt: {}  # noqa: ARG005 - a Learn
     joined: Callable[[Joined], None] = lambda found: None  # noqa: ARG005 - counts what it is told
     restore: Callable[[Mapping[str, bytes]], None] | None = None
-    """Told once what was learnt before this process began, as soon as the store says."""
+    """Told what was learnt, by this process or any other: before anything is recorded, and now and then."""
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     _queue: deque[_Waiting] = field(default_factory=deque)
@@ -116,9 +124,11 @@ class Recorder:
     """Sender and record, taken from the queue and not written yet."""
     _pause: float = 0.0
     _resume: float = 0.0
+    _first: int = 0
+    """Which of the steps is first at the next turn."""
     _looked: float = 0.0
     _swept: float | None = None
-    _restored: bool = False
+    _restored: float | None = None
 
     def offer(self, batch: ShadowBatch, parts: Parts) -> None:
         """Queues what was answered; called by the receiver, and never waits."""
@@ -148,22 +158,16 @@ class Recorder:
     def run_once(self, wait: float = 0.2) -> None:
         """Does what is due, after ``wait`` seconds at most."""
         self._await(wait)
-        now = self.clock()
-        if now < self._resume:
+        if self._resting():
             return
         try:
-            if self.restore is not None and not self._restored:
-                self._begin(self.restore)
-            if self._due(now):
-                self._write()
-                self._pause = 0.0
-            if now - self._looked >= LOOK_SECONDS:
-                self._looked = now
-                self._join()
-                self._pause = 0.0
-            if self._swept is None or now - self._swept >= SWEEP_SECONDS:
-                self._swept = now
-                self._sweep()
+            self._take_up()
+            steps = (self._write_due, self._join_due, self._sweep_due)
+            order = (*steps[self._first :], *steps[: self._first])
+            self._first = (self._first + 1) % len(steps)  # what fails, or is slow, is not always the same
+            for step in order:
+                if not self._resting():
+                    step(self.clock())
         except StoreError as error:
             first, longest = PAUSES
             self._pause = min(2 * self._pause, longest) if self._pause else first
@@ -189,22 +193,37 @@ class Recorder:
         if self.clock() < self._resume:
             threading.Event().wait(min(wait, self._resume - self.clock()))
 
-    def _begin(self, restore: Callable[[Mapping[str, bytes]], None]) -> None:
+    def _take_up(self) -> None:
+        now = self.clock()
+        if self.restore is None or (self._restored is not None and now - self._restored < RESTORE_SECONDS):
+            return
         learnt = self.store().learnt()
-        self._restored = True
+        self._restored = now
         try:
-            restore(learnt)
+            self.restore(learnt)
         except Exception:  # a bug of ours; what comes is recorded all the same
-            log.exception("what was learnt before could not be taken up")
+            log.exception("what was learnt could not be taken up")
 
-    def _due(self, now: float) -> bool:
-        if self._records or self._queued >= self.limits.batch:
-            return True
-        return bool(self._queue) and now - self._queue[0].since >= LOOK_SECONDS
+    def _write_due(self, now: float) -> None:
+        enough = self._records or self._queued >= self.limits.batch
+        if enough or (self._queue and now - self._queue[0].since >= LOOK_SECONDS):
+            self._write()
+            self._pause = 0.0
+
+    def _join_due(self, now: float) -> None:
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._join()
+            self._pause = 0.0
+
+    def _sweep_due(self, now: float) -> None:
+        if self._swept is None or now - self._swept >= SWEEP_SECONDS:
+            self._swept = now
+            self._sweep()
 
     def _write(self, everything: bool = False) -> None:
         turns = 0
-        while self.waiting() and (turns < TURNS or everything):
+        while self.waiting() and (everything or (turns < TURNS and not self._resting())):
             while self._queue and len(self._records) < self.limits.batch:
                 self._take()
             taken = self._records[: self.limits.batch]
@@ -217,7 +236,8 @@ class Recorder:
         if not taken:
             return
         try:
-            new = self.store().write([record for _, record in taken])
+            with self._timed():
+                new = self.store().write([record for _, record in taken])
         except StoreError:
             raise
         except Exception:  # a bug of ours: it would come again, and records behind these wait
@@ -278,23 +298,43 @@ class Recorder:
     def _join(self) -> None:
         for _ in range(TURNS):
             try:
-                found = self.store().join(self.learn)
+                with self._timed():
+                    found = self.store().join(self.learn)
             except StoreError:
                 raise
             except Exception:  # a bug of ours; the labels stay where they are
                 log.exception("labels could not be joined")
                 return
             self.joined(found)
-            if not found.more:
+            if not found.more or self._resting():
                 return
 
     def _sweep(self) -> None:
         store, before = self.store(), self.now() - self.limits.keep_days * DAY
-        store.measure(self.limits.most_rows)
+        try:
+            store.measure(self.limits.most_rows)
+        except StoreError as error:  # what is too old goes all the same
+            log.warning("what is too much in the store is not known: %s", error)
         for _ in range(TURNS):
-            if not store.sweep(before):
+            with self._timed():
+                more = store.sweep(before)
+            if not more:
                 return
+            if self._resting():
+                break
         self._swept = None  # the rest goes in the next turn
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """A transaction, after which there is a rest where it was slow."""
+        begun = self.clock()
+        yield
+        took = self.clock() - begun
+        if took >= SLOW_SECONDS:
+            self._resume = self.clock() + min(REST * took, PAUSES[1])
+
+    def _resting(self) -> bool:
+        return self.clock() < self._resume
 
     def _count(self, outcome: Outcome, records: Sequence[tuple[int, Record]]) -> None:
         if records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from service.adapters import bundles, process
@@ -10,9 +11,12 @@ from service.adapters.coverage_metrics import CoverageMetrics
 from service.adapters.quantities import quantifier_of
 from service.domain.projection import projection
 from service.domain.uncertainty.measure import Asked, Graph
+from service.errors import UnderstudyError
 from service.paths.coverage import Coverage, Watched
 from service.settings import Environment, Settings
 from service.wiring.shared import adaptation_path
+
+log = logging.getLogger("understudy.coverage")
 
 KEY = 32
 """Hexadecimal digits of a bundle's digest that tell it from every other."""
@@ -27,7 +31,7 @@ def coverage(
     candidates: Sequence[Loaded | None],
     metrics: CoverageMetrics,
 ) -> Coverage:
-    """What judges labels of one server's answers.
+    """What judges labels of one server's answers; a model whose measures cannot be used is left out.
 
     Args:
         candidates: in configuration order; None for those that could not be loaded.
@@ -35,7 +39,11 @@ def coverage(
     """
     found: dict[int, Watched] = {}
     for number, loaded in enumerate((production, *candidates)):
-        watched = None if loaded is None else _watched(loaded, production, settings, environment)
+        try:
+            watched = None if loaded is None else _watched(loaded, production, settings, environment)
+        except UnderstudyError as error:  # comparisons and records go on without
+            log.error("coverage is not counted: %s", error)
+            continue
         if watched is not None:
             found[number] = watched
     path = adaptation_path(environment)
@@ -60,9 +68,10 @@ def _watched(
     rows = bundles.sample_rows(bundle, 1)
     evidence = region.evidence(Asked(rows, loaded.model.predict(rows), run=quantifier.run))
     digest = bundle.digest.removeprefix("sha256:")[:KEY]
+    measure = f"{quantifier.chosen['region']} {quantifier.confidence:g}"
     return Watched(
         tag=bundle.spec.tag,
-        key=f"regions {quantifier.chosen['region']} {digest} {bundle.spec.tag}"[:255],
+        key=f"regions {measure} {digest} {bundle.spec.tag}"[:255],
         region=region,
         confidence=quantifier.confidence,
         outputs=len(region.thresholds(quantifier.confidence)),

@@ -15,6 +15,7 @@ from service.domain.schema import FeatureBatch, Scores
 from service.domain.uncertainty.adaptation import adaptation_of
 from service.domain.uncertainty.measure import Unfitting
 from service.domain.uncertainty.quantifier import EXTRA, Doubt, Quantified, Quantifier
+from service.errors import BundleError
 from service.paths.question import Doubting
 
 log = logging.getLogger("understudy.doubting")
@@ -72,6 +73,9 @@ def doubting(loaded: Loaded, doubts: Doubts, seconds: float) -> Doubting:
         loaded: the model.
         doubts: its measures.
         seconds: that the event loop can spare at a time.
+
+    Raises:
+        BundleError: they cannot tell how sure the model is about rows that it was trained on.
     """
     abstain = loaded.bundle.manifest.uncertainty.abstain
     return Doubting(
@@ -100,6 +104,11 @@ def _rows_in(seconds: float, loaded: Loaded, doubts: Doubts, doubt: Doubt) -> in
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        doubts.quantify(rows, scores, doubt)
+        try:
+            doubts.quantify(rows, scores, doubt)
+        except Exception as error:  # whatever it is, requests would meet it
+            raise BundleError(
+                f"{loaded.bundle.spec.tag}: its measures of uncertainty fail: {error!r}"
+            ) from error
         times.append((time.perf_counter() - start) / TRIAL_ROWS)
     return max(1, min(int(seconds / min(times)), MOST_ROWS))

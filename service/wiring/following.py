@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,8 @@ class Following:
 
     def coverage(self, samples: Samples, tag: str, confidence: float) -> dict[str, Any]:
         """One model's live coverage for ``/models``; see ``service.domain.coverage.document``."""
-        learnt = self.adaptations().get(tag)
-        adaptation = None if learnt is None else adaptation_of(learnt)
+        learnt, adaptation = self.adaptations().get(tag), None
+        if learnt is not None:
+            with contextlib.suppress(ValueError):  # damaged: nobody follows it, see ``Doubts.follow``
+                adaptation = adaptation_of(learnt)
         return document(counts_of(samples, tag), tag, confidence, adaptation)

@@ -37,9 +37,12 @@ def recorder(
     wanted = settings.feedback
     slices = bundles.slices_of(production.bundle)
     names = [part.name for part in slices]
-    answerers: list[Answerer | None] = [answerer(production.bundle.spec, "production", names)]
+    answerers: list[Answerer | None] = [
+        answerer(production.bundle.spec, "production", names, coverage.judged_by(0))
+    ]
     answerers += [
-        None if loaded is None else answerer(loaded.bundle.spec, "canary", names) for loaded in candidates
+        None if loaded is None else answerer(loaded.bundle.spec, "canary", names, coverage.judged_by(number))
+        for number, loaded in enumerate(candidates, 1)
     ]
 
     def joined(found: Joined) -> None:
@@ -48,7 +51,8 @@ def recorder(
 
     return Recorder(
         account=account,
-        store=LazyStore(environment, PATIENCE_SECONDS),
+        # nobody is promised a record, and labels that were joined are joined anew where that is taken back
+        store=LazyStore(environment, PATIENCE_SECONDS, durable=False),
         answerers=tuple(answerers),
         slices=slices,
         limits=RecordLimits(

@@ -21,11 +21,13 @@ class LazyStore:
     Args:
         environment: says where it is.
         patience: seconds that a statement may take, and that a lock is waited for.
+        durable: whether not even a power cut may take back what was done.
     """
 
-    def __init__(self, environment: Environment, patience: float) -> None:
+    def __init__(self, environment: Environment, patience: float, *, durable: bool = True) -> None:
         self._url = store_url(environment)
         self._patience = patience
+        self._durable = durable
         self._lock = threading.Lock()
         self._store: Store | None = None
 
@@ -36,7 +38,8 @@ class LazyStore:
                 from service.adapters.store.database import Database
                 from service.adapters.store.store import Store
 
-                self._store = Store(Database(self._url, patience=self._patience))
+                database = Database(self._url, patience=self._patience, durable=self._durable)
+                self._store = Store(database)
             return self._store
 
 

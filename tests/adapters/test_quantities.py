@@ -137,6 +137,11 @@ def test_a_model_that_is_to_abstain_needs_what_decides_it(
         opened(bundle)
 
 
+def test_a_number_of_passes_that_nothing_was_fitted_to_is_refused(demo_bundle: Demo) -> None:
+    with pytest.raises(BundleError, match=r"uncertainty\.passes is 20, and the measures were fitted to 0"):
+        opened(changed(demo_bundle("cancer:forest-1"), passes=20))
+
+
 def test_a_measure_of_a_later_version_is_refused_by_name(
     demo_bundle: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

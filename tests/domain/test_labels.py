@@ -80,7 +80,7 @@ def test_whatever_comes_the_sum_of_the_news_is_what_was_said_first(deliveries: l
 def test_a_record_remembers_what_was_answered_as_the_model_answers_it(model: object) -> None:
     assert isinstance(model, type(spec()))
     scores = np.random.default_rng(0).random((50, model.outputs), dtype=np.float32)
-    who = answerer(model, "canary", ["young"])
+    who = answerer(model, "canary", ["young"], "lac")
     assert who.predicted(scores).tolist() == label_indices(model, scores)
     assert who.outputs == model.outputs
-    assert who == Answerer("m:prod", "canary", model.task, model.classes, model.threshold, ("young",))
+    assert who == Answerer("m:prod", "canary", model.task, model.classes, model.threshold, ("young",), "lac")

@@ -15,7 +15,7 @@ from service.http.doubts import DoubtReader, cannot
 from service.http.doubts_wire import encode_doubts
 from service.http.kserve import KServeCodec
 from service.http.native import NativeCodec
-from service.http.problem import Problem
+from service.http.problem import TOO_MANY_ERRORS, Problem
 from service.http.v2 import V2Codec
 from service.paths.question import Answer, Question
 from tests.http.conform import faults
@@ -126,6 +126,12 @@ def test_what_cannot_be_asked_is_refused_with_its_place(value: Any, where: list[
     assert [error["loc"] for error in caught.value.errors] == [where]
 
 
+def test_a_body_full_of_unknown_options_costs_no_more_than_the_errors_that_are_named() -> None:
+    with pytest.raises(Problem) as caught:
+        READER.read({f"option {number}": 1 for number in range(1000)})
+    assert len(caught.value.errors) == TOO_MANY_ERRORS
+
+
 def test_what_the_model_cannot_say_is_refused_with_the_reason() -> None:
     def check(doubt: Doubt) -> None:
         if doubt.region is not None:
@@ -147,6 +153,8 @@ def test_what_was_asked_is_read_by_every_decoder(spec: ModelSpec, rows: int) -> 
         ({}, False, None),
         ({}, True, Doubt()),
         ({"uncertainty": False}, True, None),
+        ({"uncertainty": None}, True, Doubt()),
+        ({"uncertainty": None}, False, None),
         ({"uncertainty": True}, False, Doubt()),
         ({"uncertainty": options}, True, wanted),
     ):
@@ -155,7 +163,6 @@ def test_what_was_asked_is_read_by_every_decoder(spec: ModelSpec, rows: int) -> 
 
 
 def test_a_body_that_spells_nan_is_asked_the_same() -> None:
-    text = body(NUMERIC, 1).replace(b'"b": ', b'"b": NaN, "was": ')
     text = b'{"instances": [{"a": 1, "b": NaN, "c": 2}], "uncertainty": {"confidence": 0.8}}'
     assert codec(NUMERIC).decode(text, head()).doubt == Doubt(confidence=0.8)
 
@@ -227,6 +234,14 @@ def test_what_is_infinite_or_unknown_is_null() -> None:
     assert told["interval"] == [None, None]
     assert told["degraded"] == "too few"
     assert set(told["spread"].values()) == {None}
+
+
+def test_a_number_that_float32_cannot_hold_is_written_without_a_warning() -> None:
+    """A row far out may be farther from the training data than float32 goes."""
+    columns = {"interval": np.array([[-1e300, 2.0]]), "domain_score": np.array([1e200])}
+    (text,) = encode_doubts(HOUSES, Quantified(columns, 0.9, "absolute", None))
+    told = json.loads(text)
+    assert (told["interval"], told["domain_score"]) == ([None, 2.0], None)
 
 
 def test_many_classes_are_written_like_few() -> None:

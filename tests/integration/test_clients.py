@@ -56,6 +56,22 @@ with bentoml.SyncHTTPClient(sys.argv[1]) as client:
     np.testing.assert_array_equal(np.array(found, dtype=np.float32), native)
 
 
+def test_bentomls_own_client_may_ask_why_and_how_sure(
+    server: Server, instances: list[dict[str, Any]]
+) -> None:
+    program = """
+import json, sys, bentoml
+with bentoml.SyncHTTPClient(sys.argv[1]) as client:
+    asked = {"explain": {"top": 3}, "uncertainty": {"confidence": 0.8}}
+    print(json.dumps(client.predict(instances=json.loads(sys.argv[2]), **asked)))
+"""
+    command = [sys.executable, "-c", program, server.url, json.dumps(instances[:1])]
+    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    (told,) = answer["predictions"]
+    assert told["uncertainty"]["confidence"] == 0.8
+    assert told["explanation"]["method"] == "tree-exact"
+
+
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
 def test_tritonclient_works_unchanged(
     server: Server, instances: list[dict[str, Any]], native: np.ndarray, binary: bool

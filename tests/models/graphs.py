@@ -53,6 +53,26 @@ def tiny(kind: str) -> Tiny:
     return Tiny(graph, manifest, material, trained)
 
 
+def affine(weights: NDArray[Any], bias: NDArray[Any]) -> bytes:
+    """A second graph for the tabular kinds: rows times ``weights`` [3, k], plus ``bias`` [k]; NaN is 0."""
+    nodes = [
+        helper.make_node("IsNaN", ["x"], ["gone"]),
+        helper.make_node("Where", ["gone", "nought", "x"], ["whole"]),
+        helper.make_node("MatMul", ["whole", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["z"]),
+    ]
+    constants = {"weights": weights, "bias": bias, "nought": np.zeros(1)}
+    graph = helper.make_graph(
+        nodes,
+        "affine",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, len(weights)])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [None, len(bias)])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 15)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
 def _manifest(kind: str) -> Manifest:
     layout: Any = kind if kind in {"columns", "image"} else "tensor"
     multiclass, regression = kind == "image", kind == "regression"

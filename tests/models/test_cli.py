@@ -8,18 +8,24 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models import store
 from models.bundle import open_bundle
 from models.canonical import output_names
 from models.cli import main
-from models.manifest import Manifest, write_manifest
-from tests.models.graphs import HOMES, Tiny, tiny
+from models.manifest import Manifest, UncertaintyEntry, write_manifest
+from service.adapters.quantities import quantifier_of
+from service.domain.uncertainty.quantifier import Doubt
+from tests.models.graphs import HOMES, Tiny, affine, tiny
+
+CPU = ("CPUExecutionProvider",)
 
 
 class Case:
@@ -137,6 +143,79 @@ def test_package_tests_explanations_unless_told_otherwise(
     assert open_bundle(store.locate(case.tag)).certificate() is None
     assert case.package(*case.calibration(), "--force") == 0
     assert open_bundle(store.locate(case.tag)).certificate() is not None
+
+
+def second(case: Case, name: str, weights: NDArray[Any], bias: Sequence[float]) -> str:
+    """Writes a second graph; returns where it lies."""
+    path = case.folder / name
+    path.write_bytes(affine(weights, np.array(bias)))
+    return str(path)
+
+
+def test_package_takes_second_graphs_and_says_what_they_are_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(tmp_path, "regression")
+    rng = np.random.default_rng(3)
+    members = [second(case, f"{seed}.onnx", rng.normal(size=(3, 1)), [0]) for seed in range(3)]
+    given = [
+        *("--reconstruction", second(case, "errors.onnx", rng.normal(size=(3, 1)) ** 2, [0])),
+        *("--quantiles", second(case, "quantiles.onnx", rng.normal(size=(3, 1)) @ np.ones((1, 2)), [-1, 1])),
+        *("--members", *members),
+    ]
+    assert case.package(*case.calibration(), "--without-explanations", *given) == 0
+    bundle = open_bundle(store.locate(case.tag))
+    report = bundle.uncertainty()
+    assert report is not None
+    assert {"reconstruction", "quantile", "spread"} <= report["measures"].keys()
+    assert report["measures"]["spread"]["members"] == 3
+    assert report["chosen"]["domain"] == "reconstruction"
+    quantifier = quantifier_of(bundle, providers=CPU, threads=1)
+    assert quantifier is not None
+    rows, scores, labels = bundle.calibration()
+    doubt = Doubt(region="quantile", extra=frozenset({"spread"}))
+    found = quantifier.quantify(rows, scores, doubt).columns
+    low, high = found["interval"].T
+    assert ((low <= labels) & (labels <= high)).mean() >= 0.9
+    assert (found["epistemic"] > 0).any()
+    capsys.readouterr()
+    assert main(["inspect", case.tag]) == 0
+    shown = capsys.readouterr().out
+    for name in ("reconstruction.onnx", "members.onnx", "quantiles.onnx", "spread     spread"):
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "bias", "complaint"),
+    [
+        ("--quantiles", [0, 1], "the graph of quantiles is of no use: labels are no numbers"),
+        ("--members", [0, 5], "the graph of members is of no use: its members answer no probabilities"),
+        ("--reconstruction", [0, 1], "the graph of reconstruction of tiny:"),
+    ],
+)
+def test_a_second_graph_that_is_of_no_use_is_refused(
+    option: str, bias: list[float], complaint: str, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = second(case, "second.onnx", np.ones((3, 2)), bias)
+    assert case.package(*case.calibration(), "--without-explanations", option, graph) == 2
+    assert complaint in capsys.readouterr().err
+    assert not store.exists(case.tag)
+
+
+def test_measures_are_left_out_only_where_nothing_relies_on_them(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = (*case.calibration(), "--without-explanations", "--without-uncertainty")
+    graph = second(case, "second.onnx", np.ones((3, 1)), [0])
+    assert case.package(*plain, "--reconstruction", graph) == 2
+    assert "reconstruction: only measures of uncertainty use such a graph" in capsys.readouterr().err
+    abstaining = case.manifest.model_copy(update={"uncertainty": UncertaintyEntry(abstain=("ambiguous",))})
+    write_manifest(abstaining, case.folder / "spec.yaml")
+    assert case.package(*plain) == 2
+    assert "uncertainty.abstain: the bundle was packaged without measures" in capsys.readouterr().err
+    write_manifest(case.manifest, case.folder / "spec.yaml")
+    assert case.package(*plain) == 0
+    assert open_bundle(store.locate(case.tag)).uncertainty() is None
 
 
 def test_package_replaces_a_bundle_only_by_force(case: Case, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,13 +28,14 @@ class World:
         self.materials = [shams.classes(300, 3 + number, task="binary") for number in range(models)]
         self.counts: Counts = {}
         self.published: list[dict[str, Any]] = []
+        self.now = 1_000.0
         self.watched = {
             number: self._watched(number, material) for number, material in enumerate(self.materials)
         }
         self.coverage = self.make(adapt)
 
     def make(self, adapt: bool) -> Coverage:
-        return Coverage(self.watched, adapt, self._counted, self.published.append)
+        return Coverage(self.watched, adapt, self._counted, self.published.append, clock=lambda: self.now)
 
     def _watched(self, number: int, material: Material) -> Watched:
         region = LAC.restore(material.spec, LAC.fit(material).arrays)
@@ -44,15 +45,18 @@ class World:
     def _counted(self, counts: Counts) -> None:
         self.counts = together((self.counts, counts))
 
-    def batch(self, rows: FeatureBatch, scores: Any, answerers: Any) -> ShadowBatch:
+    def batch(self, rows: FeatureBatch, scores: Any, answerers: Any, received: float = np.inf) -> ShadowBatch:
         count = len(rows)
         return ShadowBatch(
-            rows, scores, np.asarray(answerers, np.uint8), np.zeros(count, np.int16), 0.0, ("id",)
+            rows, scores, np.asarray(answerers, np.uint8), np.zeros(count, np.int16), received, ("id",)
         )
 
     def labelled(self, number: int, labels: Any, kept: Any, scores: Any, owners: Any = None) -> Labelled:
         who = answerer(
-            replace(self.materials[0].spec, version=str(number)), "canary" if number else "production", SLICES
+            replace(self.materials[0].spec, version=str(number)),
+            "canary" if number else "production",
+            SLICES,
+            self.coverage.judged_by(number),
         )
         count = len(labels)
         return Labelled(
@@ -152,12 +156,15 @@ def test_rows_that_were_recorded_without_evidence_are_not_counted(kept: Any) -> 
     assert world.published == []
 
 
-def test_labels_of_a_model_that_is_gone_are_not_counted() -> None:
-    world, new = World(), fresh()
+def test_answers_of_a_model_that_is_gone_or_was_packaged_anew_are_not_judged() -> None:
+    world, new = World(adapt=True), fresh()
     batch = world.answered(0, new)
-    gone: Answerer = replace(batch.answerer, tag="m:old")
-    world.coverage.joined(Joined((replace(batch, answerer=gone),)))
+    for other in ("", "regions m:0 of another bundle"):
+        gone: Answerer = replace(batch.answerer, judged_by=other)
+        assert world.coverage.learn((replace(batch, answerer=gone),), {}) == {}
+        world.coverage.joined(Joined((replace(batch, answerer=gone),)))
     assert world.counts == {}
+    assert world.coverage.judged_by(7) == ""
 
 
 def test_regions_stay_as_they_are_unless_they_are_to_follow() -> None:
@@ -190,6 +197,29 @@ def test_missed_labels_make_later_sets_larger_and_the_edges_are_told() -> None:
     np.testing.assert_allclose(kept[:, 2:], np.tile(told.thresholds(static, 0.9), (200, 1)))
 
 
+def test_rows_are_judged_by_what_edges_answered_with_when_they_came() -> None:
+    world, learnt, new = World(adapt=True), {}, fresh(50)
+    kept: list[Any] = []
+    for seed in range(300):
+        follow(world, learnt, world.answered(0, fresh(seed, 5), flip=seed % 20 < 5))
+        now = world.batch(new.rows, new.scores, np.zeros(200), received=world.now + 0.6)
+        kept.append(world.coverage.judge(now))
+        world.now += 1.0
+
+    def at(received: float) -> Any:
+        return world.coverage.judge(world.batch(new.rows, new.scores, np.zeros(200), received))
+
+    for ago in (1, 7, 60):
+        np.testing.assert_array_equal(at(world.now - ago + 0.6), kept[-ago])
+        assert (kept[-ago] != kept[-ago - 10]).any()
+    assert len(world.coverage._told) <= 120
+    first = World(adapt=True)
+    first.coverage.restore(learnt)  # edges go on with what was told before this process began
+    np.testing.assert_array_equal(
+        first.coverage.judge(first.batch(new.rows, new.scores, np.zeros(200), 0.0)), at(np.inf)
+    )
+
+
 def test_coverage_is_counted_with_what_was_in_force_at_the_answer() -> None:
     world, learnt, new = World(adapt=True), {}, fresh(50)
     early = world.answered(0, new)
@@ -212,6 +242,36 @@ def test_what_was_learnt_survives_a_restart() -> None:
     batch = world.answered(0, fresh(7), flip=True)
     follow(world, learnt, batch)
     assert adaptation_of(world.published[-1]["m:0"]).labelled == 800
+
+
+def test_what_another_replica_learnt_is_taken_up_and_what_nobody_knows_any_more_is_forgotten() -> None:
+    world, other, learnt = World(adapt=True), World(adapt=True), {}
+    follow(other, learnt, other.answered(0, fresh(), flip=True))
+    world.coverage.restore(learnt)
+    assert world.published[-1] == other.published[-1]
+    new = fresh(99)
+    moved = world.coverage.judge(world.batch(new.rows, new.scores, np.zeros(200)))
+    world.coverage.restore({})
+    assert world.published[-1] == {}
+    still = world.coverage.judge(world.batch(new.rows, new.scores, np.zeros(200)))
+    assert moved is not None
+    assert still is not None
+    assert (moved[:, 2:] != still[:, 2:]).all()
+
+
+def test_edges_are_told_to_forget_where_regions_no_longer_follow() -> None:
+    world, learnt = World(adapt=True), {}
+    follow(world, learnt, world.answered(0, fresh(), flip=True))
+    world.coverage = world.make(False)
+    world.coverage.restore(learnt)
+    assert world.published[-1] == {}
+
+
+def test_nobody_is_told_what_a_step_that_failed_would_have_taught() -> None:
+    world = World(adapt=True)
+    world.coverage.learn((world.answered(0, fresh(), flip=True),), {})
+    world.coverage.joined(Joined())  # another replica was first
+    assert world.published == []
 
 
 def test_a_step_that_is_repeated_is_learnt_from_once() -> None:

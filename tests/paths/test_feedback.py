@@ -122,6 +122,21 @@ def test_a_store_that_hangs_holds_nobody_for_longer_than_the_deadline_and_few_at
     asyncio.run(story())
 
 
+def test_who_gave_up_waiting_for_a_store_that_hangs_takes_no_memory() -> None:
+    async def story() -> None:
+        world = World(deadline=0.01)
+        world.gate.clear()
+        for _ in range(5):
+            await asyncio.gather(
+                *(world.path.take("r", ("good",)) for _ in range(MOST_WAITING)), return_exceptions=True
+            )
+        assert world.told["store_error"] == 5 * MOST_WAITING
+        assert len(world.path._waiting) <= 2 * MOST_WAITING
+        world.gate.set()
+
+    asyncio.run(story())
+
+
 def test_many_labels_wait_alone_or_not_at_all() -> None:
     async def story() -> None:
         world = World()

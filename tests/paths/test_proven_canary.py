@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,10 @@ import pytest
 from service.errors import DeadlineError, InferenceError
 from service.paths.canary import PROVEN_RUNS, QUICK_SECONDS
 from tests.paths.predicts import MANY, ROWS, World, question
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
 
 
 def proven() -> World:
@@ -96,3 +102,28 @@ def test_it_is_stopped_when_others_have_waited_long_enough() -> None:
     start = time.monotonic()
     world.ask()
     assert start <= world.canary.due[-1] - QUICK_SECONDS <= time.monotonic()
+
+
+def test_one_that_failed_beside_has_to_prove_itself_from_the_start() -> None:
+    """It may have hung there; on the event loop nobody would be answered meanwhile."""
+    world = proven()
+    world.canary.fault = hang
+    assert world.ask(rows=MANY).arm == "production"
+    world.canary.fault = None
+    for _ in range(PROVEN_RUNS - 1):
+        assert world.ask().arm == "canary"
+    assert world.canary.inline == []
+    world.ask()
+    world.ask()
+    assert world.canary.inline == [1]
+
+
+def test_it_is_asked_once_where_production_could_not_step_in_at_once() -> None:
+    world = proven()
+    world.arm.serving = replace(world.serving, inline_rows=100)
+    world.canary.positive = np.nan
+    asked = question(MANY, arm="canary")
+    assert world.path.answer_here(asked) is None
+    assert asyncio.run(world.path.answer(asked)).arm == "production"
+    runs = (world.canary.inline, world.canary.beside[PROVEN_RUNS:])
+    assert (runs, world.reasons) == (([], [len(MANY)]), [("m:new", "error")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,19 @@ class FakeStore:
         self.joins = 0
         self.swept: list[float] = []
         self.error: Exception | None = None
+        self.slow = 0.0
+        self.takes: Callable[[float], None] = lambda seconds: None
+        self.unmeasured: StoreError | None = None
         self.left = 0
+        self.known: dict[str, bytes] = {}
+
+    def learnt(self) -> dict[str, bytes]:
+        return dict(self.known)
 
     def write(self, answers: Sequence[Record]) -> set[tuple[str, int]]:
         if self.error is not None:
             raise self.error
+        self.takes(self.slow)
         self.writes.append(len(answers))
         new: set[tuple[str, int]] = set()
         for record in answers:
@@ -43,6 +51,7 @@ class FakeStore:
         return new
 
     def join(self, learn: Learn) -> Joined:
+        self.takes(self.slow)
         self.joins += 1
         if isinstance(self.error, StoreError):
             raise self.error
@@ -50,8 +59,11 @@ class FakeStore:
 
     def measure(self, most_rows: int) -> None:
         self.most_rows = most_rows
+        if self.unmeasured is not None:
+            raise self.unmeasured
 
     def sweep(self, before: float) -> bool:
+        self.takes(self.slow)
         self.swept.append(before)
         self.left -= 1
         return self.left > 0
@@ -64,6 +76,7 @@ class World:
         self.now = 1_000.0
         self.page = FakeAccount()
         self.store = FakeStore()
+        self.store.takes = self.wait
         self.found: list[Joined] = []
         self.recorder = Recorder(
             account=self.page,
@@ -92,8 +105,11 @@ class World:
         each = np.full(len(names), rows)
         self.recorder.offer(batch, Parts(names, each, each * 0 + first, each + first))
 
-    def turn(self, seconds: float = 1.0) -> None:
+    def wait(self, seconds: float) -> None:
         self.now += seconds
+
+    def turn(self, seconds: float = 1.0) -> None:
+        self.wait(seconds)
         self.recorder.run_once(wait=0.0)
 
 
@@ -231,6 +247,48 @@ def test_what_is_old_is_swept_now_and_then_until_it_is_gone() -> None:
     assert 50 <= len(world.store.swept) <= 53
     assert world.store.swept[0] == pytest.approx(1e9 + 1_000 - 3 * DAY, abs=60)
     assert world.store.most_rows == 77
+
+
+def test_what_is_old_goes_even_where_nothing_can_be_written_or_measured() -> None:
+    world = World()
+    world.store.error = world.store.unmeasured = StoreError("full")
+    world.offer("a")
+    for _ in range(130):
+        world.turn(1.0)
+    assert 2 <= len(world.store.swept) <= 3
+    assert world.recorder.waiting()
+
+
+def test_a_slow_store_gets_rests_in_which_labels_are_filed_and_no_work_is_left_out() -> None:
+    world = World()
+    world.store.slow = 2.0
+    world.store.left = 1_000
+    names = iter(range(10**6))
+    began, busy = world.now, 0.0
+    while world.now - began < 600:
+        world.offer(str(next(names)))
+        before = world.now
+        world.turn(0.1)
+        busy += world.now - before - 0.1
+    assert busy < 0.15 * 600
+    assert len(world.store.writes) >= 5
+    assert world.store.joins >= 5
+    assert len(world.store.swept) >= 5
+
+
+def test_what_was_learnt_is_taken_up_first_and_again_and_again() -> None:
+    world = World()
+    seen: list[tuple[float, dict[str, bytes], int]] = []
+    world.recorder.restore = lambda learnt: seen.append((world.now, dict(learnt), len(world.store.writes)))
+    world.offer("a")
+    for second in range(61):
+        world.store.known = {"m": str(second).encode()}
+        world.turn(1.0)
+    assert [(now, learnt["m"], writes) for now, learnt, writes in seen] == [
+        (1_001, b"0", 0),
+        (1_031, b"30", 1),
+        (1_061, b"60", 1),
+    ]
 
 
 def test_what_waits_at_the_end_is_written_or_counted() -> None:

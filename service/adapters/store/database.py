@@ -1,7 +1,8 @@
 """One process's way to the store: connections, transactions, time-outs, and one kind of error.
 
 Durable: a transaction that ended is on the disk (SQLite in WAL mode with synchronous=FULL, PostgreSQL by
-default), so neither a ``kill -9`` nor a power cut takes it back.
+default), so neither a ``kill -9`` nor a power cut takes it back. Who can do without, does not keep SQLite's
+only write lock while the disk is waited for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from service.errors import ConfigurationError, StoreError
 
 CONNECT_SECONDS = 3
 """How long PostgreSQL may take to accept a connection."""
+KEEPALIVE_SECONDS = 5
+"""After this silence it is seen whether PostgreSQL's machine is still there."""
 
 
 class Database:
@@ -38,15 +42,18 @@ class Database:
         url: ``sqlite:///PATH`` or ``postgresql+psycopg://…``.
         patience: seconds that a statement may take, and that a lock is waited for.
         connections: transactions at once; more wait.
+        durable: False where a power cut may take back SQLite's last transactions, all that were after some
+            moment; what a durable one wrote before or after is not touched.
     """
 
-    def __init__(self, url: str, *, patience: float, connections: int = 1) -> None:
+    def __init__(self, url: str, *, patience: float, connections: int = 1, durable: bool = True) -> None:
         try:
             self._url = make_url(url)
         except ArgumentError as error:
             raise ConfigurationError("UNDERSTUDY_STORE_URL is not a database URL") from error
+        self._name = self._url.set(query={}).render_as_string()  # a password may be in the query, too
         self._file = Path(self._url.database or "") if self._url.get_backend_name() == "sqlite" else None
-        self._engine = _engine(self._url, patience, connections)
+        self._engine = _engine(self._url, patience, connections, durable)
         self._opening = threading.Lock()
         self._opened: object = None
 
@@ -66,7 +73,7 @@ class Database:
         except (DataError, IntegrityError, ProgrammingError):
             raise  # what we asked was wrong, and will be the next time
         except (DatabaseError, InterfaceError, PoolTimeoutError, OSError) as error:
-            raise StoreError(f"{self._url.render_as_string()}: {_reason(error)}") from error
+            raise StoreError(f"{self._name}: {_reason(error)}") from error
 
     @contextlib.contextmanager
     def look(self) -> Iterator[Connection]:
@@ -76,7 +83,7 @@ class Database:
             with self._engine.connect() as connection:
                 yield connection.execution_options(isolation_level="AUTOCOMMIT")
         except (DatabaseError, InterfaceError, PoolTimeoutError, OSError) as error:
-            raise StoreError(f"{self._url.render_as_string()}: {_reason(error)}") from error
+            raise StoreError(f"{self._name}: {_reason(error)}") from error
 
     def close(self) -> None:
         """Hangs up."""
@@ -105,7 +112,7 @@ class Database:
         return found.st_dev, found.st_ino
 
 
-def _engine(url: URL, patience: float, connections: int) -> Engine:
+def _engine(url: URL, patience: float, connections: int, durable: bool) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(
             url,
@@ -114,10 +121,12 @@ def _engine(url: URL, patience: float, connections: int) -> Engine:
             pool_timeout=patience,
             connect_args={"timeout": patience},
         )
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, durable))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     milliseconds = max(1, int(patience * 1000))
+    options = url.query.get("options", ())
+    own = [options] if isinstance(options, str) else options
     return create_engine(
         url,
         pool_size=connections,
@@ -127,15 +136,21 @@ def _engine(url: URL, patience: float, connections: int) -> Engine:
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "understudy",
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+            "options": " ".join(
+                [*own, f"-c statement_timeout={milliseconds}", f"-c lock_timeout={milliseconds}"]
+            ),
+            # the server's time-outs are of no use where the server's machine is gone
+            "tcp_user_timeout": milliseconds,
+            "keepalives_idle": KEEPALIVE_SECONDS,
+            "keepalives_interval": 1,
         },
     )
 
 
-def _prepare_sqlite(connection: Any, _: Any) -> None:
+def _prepare_sqlite(durable: bool, connection: Any, _: Any) -> None:
     connection.isolation_level = None  # else Python's driver begins transactions where it likes
     connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -9,16 +9,18 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, Table, bindparam, insert, select, text, update
+from sqlalchemy import Connection, Row, Table, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.adapters.store.labels import chunks
-from service.adapters.store.tables import ANSWERERS, DELIVERIES, KNOWLEDGE, RECORDS, State
+from service.adapters.store.labels import chunks, read
+from service.adapters.store.tables import ANSWERERS, DELIVERIES, KNOWLEDGE, OPEN, RECORDS, State
 from service.domain.joining import Matched, labelled, match
 from service.domain.labels import Answerer, Delivery, Joined, Learn, Record
 
 TURN = 500
 """Deliveries that are joined in one transaction."""
+TURN_CHARACTERS = 32_000
+"""As JSON, all together, but for the last: on SQLite labels on their way in wait for that transaction."""
 JOIN_LOCK = 0x7574
 """PostgreSQL's advisory lock of whoever joins, so that replicas learn one after the other."""
 
@@ -71,24 +73,42 @@ def write(connection: Connection, register: Register, records: Sequence[Record])
     return written
 
 
+def news(connection: Connection) -> bool:
+    """Whether there are labels that nobody has looked at."""
+    query = select(DELIVERIES.c.id).where(OPEN, DELIVERIES.c.state == State.NEW).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def join(connection: Connection, register: Register, learn: Learn) -> Joined:
     """Joins new labels with what is known of their requests, and lets ``learn`` learn from it."""
     if connection.dialect.name == "postgresql":
         mine = connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": JOIN_LOCK})
         if not mine.scalar_one():
             return Joined()
-    query = select(DELIVERIES.c.request_id).where(DELIVERIES.c.state == State.NEW)
-    news = connection.execute(query.order_by(DELIVERIES.c.id).limit(TURN)).scalars().all()
-    if not news:
+    names, more = _turn(connection)
+    if not names:
         return Joined()
-    names = sorted(set(news))
     found = match(_records(connection, register, names), _deliveries(connection, names))
     batches = labelled(found.matches)
     if batches:
         before = {key: bytes(value) for key, value in connection.execute(select(KNOWLEDGE))}
         remember(connection, before, learn(batches, before))
     _mark(connection, found)
-    return Joined(batches, len(found.misfits), len(news) == TURN)
+    return Joined(batches, len(found.misfits), more)
+
+
+def _turn(connection: Connection) -> tuple[list[str], bool]:
+    """The requests whose labels are joined next, and whether there are more."""
+    query = select(DELIVERIES.c.request_id, func.length(DELIVERIES.c.labels))
+    chosen = query.where(OPEN, DELIVERIES.c.state == State.NEW).order_by(DELIVERIES.c.id).limit(TURN)
+    names: set[str] = set()
+    left, count = TURN_CHARACTERS, 0
+    for name, characters in connection.execute(chosen).all():
+        if left <= 0:
+            return sorted(names), True
+        names.add(name)
+        left, count = left - characters, count + 1
+    return sorted(names), count == TURN
 
 
 def remember(connection: Connection, before: Iterable[str], learnt: Mapping[str, bytes]) -> None:
@@ -121,7 +141,7 @@ def _row(answerer: int, record: Record) -> dict[str, Any]:
 def _wake(connection: Connection, names: Sequence[str]) -> None:
     """Has labels looked at again that waited for the records just written."""
     waiting = DELIVERIES.c.state == State.WAITING
-    if connection.execute(select(DELIVERIES.c.id).where(waiting).limit(1)).first() is None:
+    if connection.execute(select(DELIVERIES.c.id).where(OPEN, waiting).limit(1)).first() is None:
         return
     for some in chunks(names):
         chosen = update(DELIVERIES).where(waiting, DELIVERIES.c.request_id.in_(some))
@@ -155,9 +175,9 @@ def _record(who: Answerer, row: Row[Any]) -> Record:
 def _deliveries(connection: Connection, names: Sequence[str]) -> list[Delivery]:
     found: list[Delivery] = []
     for some in chunks(names):
-        query = select(DELIVERIES).where(DELIVERIES.c.request_id.in_(some))
+        query = select(DELIVERIES).where(OPEN, DELIVERIES.c.request_id.in_(some))
         found += [
-            Delivery(row.id, row.request_id, tuple(json.loads(row.labels)), row.labelled_at)
+            Delivery(row.id, row.request_id, row.number, *read(row.labels), row.labelled_at)
             for row in connection.execute(query)
         ]
     return found

@@ -4,19 +4,75 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Table,
+    delete,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
-from service.adapters.store.tables import DELIVERIES, RECORDS, State
+from service.adapters.store.tables import DELIVERIES, OPEN, RECORDS, State
 
 STEP = 500
 """Entries of a table that one transaction deletes."""
+BLOCK = 10_000
+"""Ids that are measured together."""
+LATELY = 100_000
+"""Records written since labels were last healed, at most, by all processes."""
+CHARACTERS = 100
+"""Labels as JSON count for one row more each time they are so long."""
+
+SIZES: dict[Table, ColumnElement[int]] = {
+    RECORDS: RECORDS.c.rows,
+    DELIVERIES: 1
+    + func.length(DELIVERIES.c.labels, type_=Integer) // literal_column(str(CHARACTERS), Integer),
+}
+"""For how many rows an entry of each table counts."""
 
 
-def excess(connection: Connection, most_rows: int) -> dict[str, int]:
-    """Rows of answers, and deliveries of labels, beyond ``most_rows`` each, by table; reads all of them."""
-    rows = connection.execute(select(func.sum(RECORDS.c.rows))).scalar() or 0
-    labels = connection.execute(select(func.count()).select_from(DELIVERIES)).scalar_one()
-    return {RECORDS.name: max(0, int(rows) - most_rows), DELIVERIES.name: max(0, labels - most_rows)}
+class Holdings:
+    """How much one table holds. Entries never change and only the oldest go, so each is read about once.
+
+    Args:
+        table: with ids that grow with time.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._blocks: dict[int, int] = {}
+        """Rows by block of ids, of blocks that neither grow nor shrink."""
+
+    def count(self, connection: Connection) -> int:
+        """Rows, as ``SIZES`` has them."""
+        ids = self._table.c.id
+        ends = (select(func.min(ids)).scalar_subquery(), select(func.max(ids)).scalar_subquery())
+        first, last = connection.execute(select(*ends)).one()
+        if first is None:
+            self._blocks.clear()
+            return 0
+        oldest, newest = first // BLOCK, last // BLOCK
+        if any(block > newest for block in self._blocks):  # it is another store
+            self._blocks.clear()
+        held = {
+            block: self._blocks[block]
+            if block in self._blocks and block > oldest
+            else self._sum(connection, block)
+            for block in range(oldest, newest + 1)
+        }
+        # the newest one's neighbour may still be written by somebody who is slow to commit
+        self._blocks = {block: rows for block, rows in held.items() if block < newest - 1}
+        return sum(held.values())
+
+    def _sum(self, connection: Connection, block: int) -> int:
+        ids = self._table.c.id
+        query = select(func.sum(SIZES[self._table])).where(ids >= block * BLOCK, ids < (block + 1) * BLOCK)
+        return int(connection.execute(query).scalar() or 0)
 
 
 def sweep(connection: Connection, before: float, over: dict[str, int]) -> int:
@@ -24,14 +80,14 @@ def sweep(connection: Connection, before: float, over: dict[str, int]) -> int:
 
     Args:
         before: seconds since 1970.
-        over: what is to go whatever its age, by table, as ``excess`` gives it; counted down here.
+        over: rows that are to go whatever their age, by table, as in ``SIZES``; counted down here.
 
     Returns:
         How many entries went; with as many as ``STEP`` there may be more.
     """
     records, deliveries = RECORDS.c, DELIVERIES.c
-    return _oldest(connection, RECORDS, records.answered_at, records.rows, before, over) + _oldest(
-        connection, DELIVERIES, deliveries.labelled_at, None, before, over
+    return _oldest(connection, RECORDS, records.answered_at, before, over) + _oldest(
+        connection, DELIVERIES, deliveries.labelled_at, before, over
     )
 
 
@@ -42,24 +98,25 @@ def heal(connection: Connection) -> None:
     """
     if connection.dialect.name != "postgresql":
         return
+    newest = connection.execute(select(func.max(RECORDS.c.id))).scalar() or 0
     missed = exists().where(
-        RECORDS.c.request_id == DELIVERIES.c.request_id, RECORDS.c.joined <= DELIVERIES.c.number
+        RECORDS.c.id > newest - LATELY,
+        RECORDS.c.request_id == DELIVERIES.c.request_id,
+        RECORDS.c.joined <= DELIVERIES.c.number,
     )
-    chosen = update(DELIVERIES).where(DELIVERIES.c.state == State.WAITING, missed)
+    chosen = update(DELIVERIES).where(OPEN, DELIVERIES.c.state == State.WAITING, missed)
     connection.execute(chosen.values(state=State.NEW))
 
 
-def _oldest(
-    connection: Connection, table: Table, time: Any, size: Any, before: float, over: dict[str, int]
-) -> int:
+def _oldest(connection: Connection, table: Table, time: Any, before: float, over: dict[str, int]) -> int:
     """Ids grow with time, so the oldest come first, and the first young one ends the search."""
-    columns = (table.c.id, time, size) if size is not None else (table.c.id, time)
+    columns = select(table.c.id, time, SIZES[table])
     last, gone = None, 0
-    for row in connection.execute(select(*columns).order_by(table.c.id).limit(STEP)):
-        if row[1] >= before and over[table.name] <= 0:
+    for name, at, rows in connection.execute(columns.order_by(table.c.id).limit(STEP)):
+        if at >= before and over[table.name] <= 0:
             break
-        over[table.name] -= row[2] if size is not None else 1
-        last, gone = row[0], gone + 1
+        over[table.name] -= rows
+        last, gone = name, gone + 1
     if last is not None:
         connection.execute(delete(table).where(table.c.id <= last))
     return gone

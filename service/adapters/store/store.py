@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from service.adapters.store import labels, records, retention
 from service.adapters.store.database import Database
 from service.adapters.store.labels import Outcome
-from service.adapters.store.tables import KNOWLEDGE
+from service.adapters.store.tables import DELIVERIES, KNOWLEDGE, RECORDS
 from service.domain.labels import Given, Joined, Learn, Record
 from service.errors import StoreError
 
@@ -28,7 +28,8 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._register = records.Register()
-        self._over: dict[str, int] = {}
+        self._holdings = {table.name: retention.Holdings(table) for table in (RECORDS, DELIVERIES)}
+        self._over = dict.fromkeys(self._holdings, 0)
 
     def file(self, given: Sequence[Given]) -> list[Outcome]:
         """Files labels; they are on the disk when this returns. What became of each, in order."""
@@ -51,6 +52,9 @@ class Store:
 
     def join(self, learn: Learn) -> Joined:
         """Joins what labels and answers have come; what was joined and what was learnt are one step."""
+        with self._database.look() as connection:  # which takes no lock
+            if not records.news(connection):
+                return Joined()
         try:
             with self._database.begin() as connection:
                 return records.join(connection, self._register, learn)
@@ -64,15 +68,16 @@ class Store:
             return {key: bytes(value) for key, value in connection.execute(select(KNOWLEDGE))}
 
     def measure(self, most_rows: int) -> None:
-        """Finds out how much there is beyond ``most_rows``, for the sweeps that follow; reads everything."""
+        """Finds out how much there is beyond ``most_rows`` of each kind, for the sweeps that follow."""
         with self._database.look() as connection:
-            self._over = retention.excess(connection, most_rows)
+            held = {name: each.count(connection) for name, each in self._holdings.items()}
+        self._over = {name: max(0, rows - most_rows) for name, rows in held.items()}
         with self._database.begin() as connection:
             retention.heal(connection)
 
     def sweep(self, before: float) -> bool:
         """Deletes some of what is older than ``before`` (seconds since 1970) or too much; whether more is."""
-        over = dict(self._over or {"records": 0, "deliveries": 0})
+        over = dict(self._over)
         with self._database.begin() as connection:
             gone = retention.sweep(connection, before, over)
         self._over = over

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
 METADATA = MetaData()
@@ -78,13 +79,15 @@ DELIVERIES = Table(
     Column("state", SmallInteger, nullable=False),
     UniqueConstraint("request_id", "number"),
 )
-"""Labels as JSON, one row each time some come that are new; ``number`` counts those of a request from 0.
+"""Labels as JSON, one row each time some come that are new; ``number`` counts those of a request from 0, and
+goes on where older ones were deleted.
 
 The constraint lets only one of two callers tell the next news of a request.
 """
 
-_OPEN = DELIVERIES.c.state < State.DONE
-Index("deliveries_open", DELIVERIES.c.state, DELIVERIES.c.id, sqlite_where=_OPEN, postgresql_where=_OPEN)
+OPEN = DELIVERIES.c.state < literal_column(str(int(State.DONE)))
+"""Belongs into every query by state: SQLite only takes a partial index whose condition it reads there."""
+Index("deliveries_open", DELIVERIES.c.state, DELIVERIES.c.id, sqlite_where=OPEN, postgresql_where=OPEN)
 
 KNOWLEDGE = Table(
     "knowledge",

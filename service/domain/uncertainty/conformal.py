@@ -33,19 +33,26 @@ class Pool:
 
     ascending: NDArray[np.float64]
     """[n], read-only."""
+    slack: float = 0.0
+    """A new row's nonconformity may be greater by so much and still counts as equal."""
 
     def threshold(self, confidence: float) -> float:
-        """The ceil((n + 1) confidence)-th smallest; infinite where there are fewer. 0 < confidence < 1."""
+        """The ceil((n + 1) confidence)-th smallest, and the slack; infinite where there are fewer.
+
+        Args:
+            confidence: above 0, below 1.
+        """
         rank = ceil((len(self.ascending) + 1) * confidence - _ROUNDING)
-        return float(self.ascending[rank - 1]) if rank <= len(self.ascending) else inf
+        return float(self.ascending[rank - 1]) + self.slack if rank <= len(self.ascending) else inf
 
     def p_values(self, nonconformity: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(1 + how many are at least as large) / (n + 1), for each of any shape.
+        """(1 + how many are at least as large, with the slack) / (n + 1), for each of any shape.
 
         Above 1 - confidence exactly where the nonconformity is up to ``threshold(confidence)``.
         """
         n = len(self.ascending)
-        found: NDArray[np.float64] = (n + 1 - self.ascending.searchsorted(nonconformity)) / (n + 1)
+        reach = self.ascending + self.slack
+        found: NDArray[np.float64] = (n + 1 - reach.searchsorted(nonconformity)) / (n + 1)
         return found
 
     @property
@@ -54,11 +61,11 @@ class Pool:
         return len(self.ascending) / (len(self.ascending) + 1)
 
 
-def pool(scores: NDArray[Any]) -> Pool:
+def pool(scores: NDArray[Any], slack: float = 0.0) -> Pool:
     """A pool of scores in any order, [n]."""
     ascending = np.sort(scores.astype(np.float64))
     ascending.flags.writeable = False
-    return Pool(ascending)
+    return Pool(ascending, slack)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -140,7 +140,9 @@ def _check_probabilities(members: NDArray[np.float64]) -> None:
     if wrong.any():
         row = int(wrong.argmax())
         answered = members[row, 0, :10].round(4).tolist()
-        raise Unfitting(f"its members answer no probabilities: the first says {answered} of calibration row {row}")
+        raise Unfitting(
+            f"its members answer no probabilities: the first says {answered} of calibration row {row}"
+        )
     if members.shape[1:] == (2, 2) and np.abs(members[:, :, 1].sum(axis=1) - 1).max() <= ROUNDING:
         raise Unfitting(
             "its two members always add up to 1, so they are one model's probabilities of both classes; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -12,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, event, insert, select, text, update
 
 from service.adapters.store.database import Database
 from service.adapters.store.store import Store
 from service.adapters.store.tables import KNOWLEDGE, SCHEMA
 from service.adapters.store.upgrades import upgrade
-from service.domain.labels import Filed
+from service.domain.labels import Filed, Joined
 from service.errors import ConfigurationError, StoreError
 from tests.adapters.store.answers import given, record
 
@@ -68,6 +69,23 @@ def test_sqlite_writes_through_to_the_disk(tmp_path: Path) -> None:
         assert connection.execute(text("PRAGMA synchronous")).scalar_one() == full
         assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == wal
     database.close()
+
+
+def test_who_can_do_without_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 's.db'}", patience=1, durable=False)
+    with database.begin() as connection:
+        normal = 1
+        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == normal
+    database.close()
+
+
+def test_nobody_is_kept_waiting_where_there_is_nothing_to_join(tmp_path: Path) -> None:
+    store = sqlite_store(tmp_path / "store.db")
+    store.learnt()
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert store.join(lambda batches, learnt: {}) == Joined()
+    store.close()
 
 
 def test_a_file_is_for_the_service_alone(tmp_path: Path) -> None:
@@ -161,6 +179,21 @@ def test_an_unreachable_server_is_told_without_its_password() -> None:
         Store(Database(url, patience=1)).file([given("a", "good")])
     assert "secret" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
+
+
+def test_a_password_in_the_query_is_not_told_either_and_options_are_kept() -> None:
+    url = "postgresql+psycopg:///nothing?host=127.0.0.1&port=1&password=secret&options=-csearch_path%3Dours"
+    database, seen = Database(url, patience=1), {}
+
+    def note(_: object, __: object, ___: object, arguments: dict[str, object]) -> None:
+        seen.update(arguments)
+
+    event.listen(database._engine, "do_connect", note)
+    with pytest.raises(StoreError) as caught:
+        Store(database).learnt()
+    assert "secret" not in str(caught.value)
+    assert seen["options"] == "-csearch_path=ours -c statement_timeout=1000 -c lock_timeout=1000"
+    assert seen["tcp_user_timeout"] == 1000  # a machine that is gone holds nobody for longer
 
 
 def test_what_is_no_url_is_refused() -> None:

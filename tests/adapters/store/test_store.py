@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import event, func, select
 
+from service.adapters.store import labels as labels_table
+from service.adapters.store import retention
+from service.adapters.store.database import Database
 from service.adapters.store.store import Store
-from service.domain.labels import Filed, Label, LabelConflict, LabelCount, Labelled
+from service.adapters.store.tables import RECORDS
+from service.domain.labels import Filed, Label, LabelConflict, LabelCount, Labelled, Labels
 from tests.adapters.store.answers import CANARY, CREDIT, HOUSES, NOW, THEN, Pupil, given, record
 
 Make = Callable[[], Store]
@@ -211,6 +219,56 @@ def test_of_two_who_contradict_each_other_at_once_exactly_one_is_believed(store:
     assert sum(isinstance(outcome, LabelConflict) for outcome in outcomes) == 40
 
 
+def test_labels_that_come_after_older_ones_were_deleted_are_filed_and_learnt_from(store: Store) -> None:
+    store.write([record("a", 3, at=NOW)])
+    store.file([given("a", "good", None, None, at=THEN)])
+    store.file([given("a", None, "bad", None, at=NOW)])
+    pupil = join(store)
+    store.sweep(NOW)  # the first delivery is gone
+    assert store.file([given("a", None, "bad", "good"), given("b", "good")]) == [
+        Filed(True, True),
+        Filed(False, True),
+    ]
+    assert join(store, pupil).rows == 3
+
+
+def test_the_labels_of_a_large_request_may_come_row_by_row(store: Store) -> None:
+    rows, pupil = 400, Pupil()
+    store.write([record("large", rows)])
+    for row in range(rows):
+        told: list[Label] = [None] * rows
+        told[row] = "good"
+        assert store.file([given("large", *told)]) == [Filed(True, True)]
+        if row % 100 == 50:
+            join(store, pupil)
+    assert join(store, pupil).rows == rows
+    assert store.file([given("large", *["good"] * rows)]) == [Filed(True, False)]
+    assert isinstance(store.file([given("large", *["bad"] * rows)])[0], LabelConflict)
+
+
+def test_what_is_written_of_labels_is_read_again() -> None:
+    few: Labels = (None,) * 5_000 + ("good",)
+    for labels in (few, ("good", None, 0.5), (None, 1e300), ("good",)):
+        text = labels_table.written(labels)
+        assert labels_table.read(text) == (
+            len(labels),
+            {row: label for row, label in enumerate(labels) if label is not None},
+        )
+    assert len(labels_table.written(few)) < 100
+
+
+def test_few_long_labels_are_joined_at_a_time_because_others_wait_for_it(store: Store) -> None:
+    rows = 2_000
+    names = [f"large-{number}" for number in range(20)]
+    store.write([record(name, rows) for name in names])
+    store.file([given(name, *["good"] * rows) for name in names])
+    pupil, turns = Pupil(), 1
+    while store.join(pupil).more:
+        turns += 1
+    assert pupil.rows == 20 * rows
+    assert turns >= 7
+
+
 def test_what_is_too_old_goes_and_the_rest_stays(store: Store) -> None:
     store.write([record(f"old-{number}", at=THEN) for number in range(1_200)])
     store.file([given(f"old-{number}", "good", at=THEN) for number in range(1_200)])
@@ -239,6 +297,57 @@ def test_what_is_too_much_goes_the_oldest_first(store: Store) -> None:
         if store.file([given(f"large-{number}", *["good"] * 10)])[0] == Filed(True, False)
     ]
     assert kept == list(range(20, 30))
+
+
+def test_long_labels_count_for_more_than_short_ones(store: Store) -> None:
+    store.file([given(f"short-{number}", "good") for number in range(100)])
+    store.measure(200)
+    assert not store.sweep(0.0)
+    store.file([given(f"long-{number}", *["good"] * 1_000) for number in range(10)])
+    store.measure(200)
+    while store.sweep(0.0):
+        pass
+    assert store.file([given("short-99", "good")]) == [Filed(False, True)]
+    assert store.file([given("long-9", *["good"] * 1_000)]) == [Filed(False, False)]
+    assert store.file([given("long-0", *["good"] * 1_000)]) == [Filed(False, True)]
+
+
+def test_what_is_held_is_measured_right_however_it_comes_and_goes(store: Store) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "BLOCK", 7)
+        draw, number = random.Random(1), 0
+        for _ in range(30):
+            for _ in range(draw.randrange(25)):
+                number += 1
+                store.write([record(f"r{number}", draw.randrange(1, 4))])
+            store.measure(10**9 if draw.random() < 0.5 else 40)
+            store.sweep(0.0)
+            with store._database.look() as connection:
+                total = connection.execute(select(func.sum(RECORDS.c.rows))).scalar() or 0
+                assert store._holdings["records"].count(connection) == total
+
+
+def test_open_labels_are_found_without_reading_all_of_them(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 's.db'}", patience=1)
+    store, asked = Store(database), {}
+
+    def note(_: object, __: object, statement: str, values: object, *___: object) -> None:
+        asked[statement] = values
+
+    event.listen(database._engine, "before_cursor_execute", note)
+    store.file([given("a", "good"), given("b", "good")])
+    join(store)
+    store.write([record("a")])
+    join(store)
+    store.sweep(0.0)
+    database.close()
+    chosen = {text: values for text, values in asked.items() if "state = ?" in text or "IN (" in text}
+    assert len(chosen) >= 4
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as other:
+        for text, values in chosen.items():
+            plan = str([row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {text}", values)])
+            assert "SEARCH" in plan, text
+            assert "SCAN" not in plan, text
 
 
 def test_there_is_nothing_to_sweep_where_all_is_young_and_little(store: Store) -> None:

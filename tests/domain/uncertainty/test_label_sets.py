@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from load_tests.conformal_oracles import crepes_sets
-from service.domain.uncertainty.aps import APS_BY_CLASS, likelier_mass
+from service.domain.uncertainty.aps import APS, APS_BY_CLASS, likelier_mass
 from service.domain.uncertainty.conformal import part
 from service.domain.uncertainty.label_sets import SetMeasure
 from service.domain.uncertainty.lac import LAC, LAC_BY_CLASS, unlikeliness
@@ -28,6 +28,20 @@ def test_sets_by_class_are_those_of_crepes_with_a_class_for_a_bin(
     own = measure.of_labels(known.scores)[np.arange(203), known.labels]
     theirs = crepes_sets(own, measure.of_labels(new.scores), confidence, known.labels)
     np.testing.assert_array_equal(region.columns(asked(new, confidence))["set"], theirs)
+
+
+@pytest.mark.parametrize("measure", [LAC, APS, LAC_BY_CLASS, APS_BY_CLASS], ids=lambda measure: measure.name)
+def test_rows_that_tie_with_calibration_rows_do_so_whatever_the_last_digits(measure: SetMeasure) -> None:
+    """As a forest's do on more threads than packaging had; tenths of the rows would fall out at once."""
+    known, new = classes(203, 0, digits=1), classes(400, 5, digits=1)
+    region = measure.restore(known.spec, measure.fit(known).arrays)
+    moved = np.random.default_rng(0).choice([-8e-7, 0, 8e-7], new.scores.shape)
+    rounded = replace(new, scores=np.where(new.scores > 0, new.scores + moved, 0).astype(np.float32))
+    rows = np.sort(new.scores, axis=1)
+    apart = (np.diff(rows, axis=1) > 0.01).all(axis=1)  # else which of two comes first is rounding's to say
+    for confidence in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
+        exact, found = (region.columns(asked(each, confidence))["set"][apart] for each in (new, rounded))
+        np.testing.assert_array_equal(exact, found)
 
 
 def test_every_class_is_covered_as_often_as_asked_for_though_the_model_neglects_one() -> None:
