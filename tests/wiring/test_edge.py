@@ -113,5 +113,5 @@ def test_pages_show_what_each_bundle_says_of_its_measures(tmp_path: Path) -> Non
 def test_nobody_looks_for_what_labels_taught_where_nothing_is_to_follow_them(
     adapt: bool, tmp_path: Path
 ) -> None:
-    edge = builder(tmp_path, "sure", uncertainty={"adapt": adapt}).build()
+    edge = builder(tmp_path, "sure", uncertainty={"adapt": adapt}, feedback={"enabled": adapt}).build()
     assert (edge.following is not None) == adapt
