@@ -195,18 +195,23 @@ def _train(data: Data, seed: int) -> tuple[Any, onnx.ModelProto]:
 
 
 def _package(tag: str, data: Data, trained: Any, graph: onnx.ModelProto) -> None:
-    from models.manifest import FeatureEntry, InputEntry, Manifest, OutputEntry, Training
+    from models.manifest import ExpectEntry, FeatureEntry, InputEntry, Manifest, OutputEntry, Training
     from models.packaging import Material, golden_choice, package
     from models.store import exists, save
+    from service.domain.expectations import Reaction
 
     if exists(tag):
         return
     name, version = tag.split(":")
+    reactions: list[Reaction | None] = [*[None] * (FEATURES - 1), "ignore"]  # of all, the last bears the mark
     manifest = Manifest(
         name=name,
         version=version,
         task="binary",
-        features=tuple(FeatureEntry(name=column, type="float") for column in data.names),
+        features=tuple(
+            FeatureEntry(name=column, type="float", expect=ExpectEntry(on_violation=reaction))
+            for column, reaction in zip(data.names, reactions, strict=True)
+        ),
         input=InputEntry(layout="tensor", name=graph.graph.input[0].name),
         output=OutputEntry(name="probabilities", kind="probabilities"),
         classes=data.classes,
