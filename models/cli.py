@@ -103,7 +103,7 @@ def _list(_: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     for tag in registry.RECIPES if options.all else registry.DEFAULT:
-        built = options.force or not store.exists(tag)
+        built = options.force or registry.due(tag)
         try:
             bundle = registry.install(tag, force=options.force)
         except ModuleNotFoundError as error:

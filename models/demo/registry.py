@@ -40,9 +40,14 @@ def build(tag: str, directory: Path) -> Bundle:
     return package(trained.graph, trained.manifest, trained.material, directory, graphs=trained.graphs)
 
 
+def due(tag: str) -> bool:
+    """Whether the demo bundle is to be built: it is missing, or of an earlier version without measures."""
+    return not store.exists(tag) or open_bundle(store.locate(tag)).uncertainty() is None
+
+
 def install(tag: str, *, force: bool = False) -> Bundle:
-    """The demo bundle in the model store, built first if it is missing or ``force`` is set."""
-    if force or not store.exists(tag):
+    """The demo bundle in the model store, built first if it is ``due`` or ``force`` is set."""
+    if force or due(tag):
         with tempfile.TemporaryDirectory() as folder:
-            store.save(build(tag, Path(folder) / "bundle").path, force=force)
+            store.save(build(tag, Path(folder) / "bundle").path, force=store.exists(tag))
     return open_bundle(store.locate(tag))

@@ -135,3 +135,14 @@ def test_auc_counts_ties_half() -> None:
 
 def _distinct(rows: np.ndarray) -> set[bytes]:
     return {row.tobytes() for row in np.ascontiguousarray(rows)}
+
+
+def test_a_bundle_of_an_earlier_version_is_built_again(
+    demo_bundle: Callable[[str], Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = registry.DEFAULT[0]
+    demo_bundle(tag)
+    assert not registry.due(tag)
+    assert registry.due("credit:unbuilt")
+    monkeypatch.setattr(Bundle, "uncertainty", lambda _: None)
+    assert registry.due(tag)
