@@ -75,6 +75,8 @@ class Quantifier:
 
     def check(self, doubt: Doubt) -> None:
         """Raises ``Unfitting`` where a measure is asked for that this model does not have."""
+        if not any(doubt):  # what everybody asks can always be said
+            return
         wanted: dict[Kind, str | None] = {
             "region": doubt.region,
             "probability": doubt.probability,
