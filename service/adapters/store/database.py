@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,8 @@ from service.errors import ConfigurationError, StoreError
 
 CONNECT_SECONDS = 3
 """How long PostgreSQL may take to accept a connection."""
+WAL_PAUSE = 0.01
+"""Seconds between two tries to make a new file a WAL one."""
 KEEPALIVE_SECONDS = 5
 """After this silence it is seen whether PostgreSQL's machine is still there."""
 
@@ -121,7 +125,7 @@ def _engine(url: URL, patience: float, connections: int, durable: bool) -> Engin
             pool_timeout=patience,
             connect_args={"timeout": patience},
         )
-        event.listen(engine, "connect", partial(_prepare_sqlite, durable))
+        event.listen(engine, "connect", partial(_prepare_sqlite, durable, patience))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     milliseconds = max(1, int(patience * 1000))
@@ -147,10 +151,23 @@ def _engine(url: URL, patience: float, connections: int, durable: bool) -> Engin
     )
 
 
-def _prepare_sqlite(durable: bool, connection: Any, _: Any) -> None:
+def _prepare_sqlite(durable: bool, patience: float, connection: Any, _: Any) -> None:
     connection.isolation_level = None  # else Python's driver begins transactions where it likes
-    connection.execute("PRAGMA journal_mode=WAL")
+    _take_wal(connection, patience)
     connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+
+
+def _take_wal(connection: Any, patience: float) -> None:
+    """Two that make a file a WAL one at the same moment do not wait for each other: one fails at once."""
+    due = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= due:
+                raise
+            time.sleep(WAL_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,17 @@ for number in range(1_000_000):
 
 def sqlite_store(path: Path, patience: float = 0.05) -> Store:
     return Store(Database(f"sqlite:///{path}", patience=patience))
+
+
+def test_two_that_open_a_new_store_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite itself refuses at once, whatever its time-out, to make a WAL of a file that is written to."""
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked"):
+        sqlite_store(tmp_path / "s.db").learnt()
+    threading.Timer(0.2, other.execute, ["COMMIT"]).start()
+    assert sqlite_store(tmp_path / "s.db", patience=30).learnt() == {}
+    other.close()
 
 
 def test_whatever_was_acknowledged_is_there_after_a_kill_in_the_middle(
