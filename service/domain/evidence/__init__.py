@@ -1,0 +1,1 @@
+"""What was seen of one candidate beside production: sums that add up, rows worth a look, and a verdict."""

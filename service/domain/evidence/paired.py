@@ -1,0 +1,97 @@
+"""Both models' answers to a request, kept until its labels come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain.evidence.books import Books, Key
+from service.domain.evidence.cases import Case
+from service.domain.schema import Scores, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Two models under comparison, as far as labels of their rows need to know them."""
+
+    key: Key
+    task: Task
+    classes: tuple[str, ...]
+    """Production's; empty for a regression. The candidate has the same."""
+    slices: tuple[str, ...]
+    """Names of the slices that rows were sorted into, at most ``service.domain.labels.MOST_SLICES``."""
+
+    @property
+    def outputs(self) -> int:
+        """Columns of either model's scores."""
+        return len(self.classes) or 1
+
+
+class Answers(NamedTuple):
+    """What both models answered to some following rows of one request; one is made per request."""
+
+    request_id: str
+    first: int
+    """Rows of the request before these."""
+    total: int
+    """Rows of the whole request."""
+    answered_at: float
+    """Seconds since 1970."""
+    before: Scores
+    """Production's, [rows, outputs]."""
+    after: Scores
+    """The candidate's, [rows, outputs]."""
+    slices: NDArray[np.uint32] | None = None
+    """Bit i: the row is in the i-th slice, [rows]; None where there are no slices."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledAnswers:
+    """Rows that both models answered and whose truth is now known."""
+
+    pairing: Pairing
+    before: Scores
+    """[rows, outputs]"""
+    after: Scores
+    labels: NDArray[np.intp] | NDArray[np.float64]
+    """[rows]: indices into production's classes, or values of a regression."""
+    slices: NDArray[np.uint32]
+    """[rows]: bit i says that the row is in the i-th slice."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settled:
+    """What labels add to the evidence of one candidate; written in the step that marks them as joined."""
+
+    key: Key
+    hour: int
+    """Hours since 1970."""
+    books: Books
+
+
+Settle: TypeAlias = Callable[[Sequence[LabelledAnswers]], Sequence[Settled]]
+"""What the truth about some rows adds to the evidence. It may be called again with the same rows where the
+step fails that it is part of, so what it gives must depend on its arguments alone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one shadow saw of one candidate since it last wrote; written whole, and once.
+
+    Where a store dies in the act nobody knows whether a batch was written. Then it is written again under
+    the same number, and the store leaves it alone if it has it.
+    """
+
+    writer: str
+    """One life of one process, 32 hexadecimal digits."""
+    number: int
+    """Among this writer's batches for this pairing, from 1 without gaps."""
+    pairing: Pairing
+    hours: Mapping[int, Books]
+    """Sums by hours since 1970."""
+    cases: tuple[Case, ...] = ()
+    answers: tuple[Answers, ...] = ()
