@@ -17,165 +17,31 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import ConfigurationError
+from service.sections import (
+    BreakerSettings,
+    EvidenceSettings,
+    ExplainSettings,
+    FeedbackSettings,
+    LimitSettings,
+    RolloutSettings,
+    Section,
+    ServerSettings,
+    ShadowSettings,
+    UncertaintySettings,
+    VerdictSettings,
+)
 
 PREFIX = "UNDERSTUDY_"
 DEFAULT_FILE = Path(__file__).with_name("default.yaml")
 SERVICE_LINK = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 """What Kubernetes sets in every pod for a Service called understudy."""
-OUTSIDE_THE_FILE = {"CONFIG", "HOME", "STORE_URL", "PROVIDERS", "ADMIN_TOKEN"}
+OUTSIDE_THE_FILE = {"CONFIG", "HOME", "STORE_URL", "PROVIDERS", "ADMIN_TOKEN", "REDACT_KEY"}
 """Variables that have no key in the file."""
 STORES = {"sqlite", "postgresql+psycopg"}
 """Kinds of stores."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class ServerSettings(_Section):
-    """Processes and threads."""
-
-    workers: int = Field(default=1, ge=1, le=32)
-    """Edge processes that answer requests."""
-    threads: int = Field(default=1, ge=1, le=256)
-    """Threads of one inference."""
-
-
-class LimitSettings(_Section):
-    """What one request, and all of them together, may take."""
-
-    max_rows: int = Field(default=10_000, ge=1)
-    max_body_bytes: int = Field(default=16 << 20, ge=1)
-    max_concurrency: int = Field(default=512, ge=1)
-    """Requests in work in one worker; more are answered 503 with Retry-After."""
-    deadline_ms: float = Field(default=2_000, gt=0)
-    canary_deadline_ms: float = Field(default=500, gt=0)
-    """After this the canary is given up and production answers the same request."""
-    inline_ms: float = Field(default=2, ge=0)
-    """Inferences expected to take longer run in a thread, so that others are answered meanwhile."""
-
-    @model_validator(mode="after")
-    def _production_has_time_left(self) -> Self:
-        if self.canary_deadline_ms >= self.deadline_ms:
-            raise ValueError("canary_deadline_ms must be below deadline_ms")
-        return self
-
-
-class BreakerSettings(_Section):
-    """When a failing model is paused, and for how long."""
-
-    failures: int = Field(default=5, ge=1)
-    pause_seconds: float = Field(default=5, gt=0)
-    longest_pause_seconds: float = Field(default=300, gt=0)
-
-
-class ShadowSettings(_Section):
-    """How much of the traffic candidates see, and how long they may take."""
-
-    sample_rate: float = Field(default=1.0, ge=0, le=1)
-    """Share of requests that are mirrored."""
-    deadline_ms: float = Field(default=2_000, gt=0)
-    """How long a row may wait, and how long one run may take."""
-    queue_rows: int = Field(default=50_000, ge=1)
-    batch_rows: int = Field(default=512, ge=1)
-    flush_ms: float = Field(default=20, gt=0, le=1_000)
-    """How often the edge hands rows over."""
-    queue_bytes: int = Field(default=64 << 20, ge=1 << 16)
-    """Rows that may wait for one candidate, in bytes of their arrays."""
-    buffer_bytes: int = Field(default=16 << 20, ge=1 << 16)
-    """Memory of rows that wait in one edge worker for a busy shadow."""
-    idle_priority: bool = True
-    """Whether the shadow runs under SCHED_IDLE, so that it only gets CPU nobody else wants."""
-    socket: str | None = None
-    """Path of the Unix socket; default ``shadow.sock`` under UNDERSTUDY_HOME."""
-    explain_rate: float = Field(default=0.01, ge=0, le=1)
-    """Share of the compared rows that are explained under both models."""
-    explain_max_evals: int = Field(default=1_000, ge=1)
-    """Model rows that a sampling method may evaluate for one row of one model."""
-    explain_deadline_ms: float = Field(default=2_000, gt=0)
-    """How long explaining may hold up one candidate's comparisons at a time."""
-
-
-class ExplainSettings(_Section):
-    """What explanations may cost."""
-
-    process: bool = True
-    """Whether the Explainer process runs, without which only exact methods answer, and only as JSON."""
-    shap: bool = True
-    """Whether the Explainer loads shap (seconds, 200 MB), for ``kernel`` and for trees too large to fold."""
-    idle_priority: bool = True
-    """Whether the Explainer runs under SCHED_IDLE: it gets CPU that nobody else wants, like the shadow."""
-    max_evals: int = Field(default=4_000, ge=10)
-    """Model rows evaluated for one explained row where the caller does not say."""
-    most_evals: int = Field(default=200_000, ge=10)
-    """The most that a caller may ask for."""
-    deadline_ms: float = Field(default=2_000, gt=0)
-    """How long an explanation may take where the caller does not say."""
-    longest_deadline_ms: float = Field(default=30_000, gt=0)
-    """The longest that a caller may ask for."""
-    max_rows: int = Field(default=100, ge=1)
-    """Rows of one request that slow methods explain; exact ones explain as many as are answered."""
-    queue: int = Field(default=16, ge=0)
-    """Requests that may wait in the Explainer; more are answered 503."""
-    threads: int = Field(default=1, ge=1, le=64)
-    """Requests that the Explainer works on at once."""
-    cache_bytes: int = Field(default=32 << 20, ge=0)
-    """Memory for explanations that are asked for again."""
-
-    @model_validator(mode="after")
-    def _defaults_are_allowed(self) -> Self:
-        if self.max_evals > self.most_evals:
-            raise ValueError("max_evals must not be above most_evals")
-        if self.deadline_ms > self.longest_deadline_ms:
-            raise ValueError("deadline_ms must not be above longest_deadline_ms")
-        return self
-
-
-class UncertaintySettings(_Section):
-    """When answers say how sure they are."""
-
-    always: bool = False
-    """Whether ``/predict`` says so where the request does not mention it."""
-    adapt: bool = False
-    """Whether label sets and intervals follow the labels that arrive at ``/feedback``."""
-
-
-class FeedbackSettings(_Section):
-    """Answers and labels that are kept, so that it is seen who was right."""
-
-    enabled: bool = True
-    """Whether answers are recorded and ``/feedback`` takes labels."""
-    record_rate: float = Field(default=1.0, gt=0, le=1)
-    """Share of the mirrored requests whose answers are recorded."""
-    keep_days: float = Field(default=30, gt=0)
-    """How long answers and labels are kept."""
-    most_rows: int = Field(default=10_000_000, ge=1)
-    """Answered rows in the store, and deliveries of labels, of which long ones count for more; the oldest go
-    first."""
-    write_ms: float = Field(default=2_000, gt=0, le=60_000)
-    """How long ``/feedback`` waits for the store before it answers 503."""
-    queue_rows: int = Field(default=100_000, ge=1)
-    """Rows that may wait for the store in the shadow."""
-    queue_bytes: int = Field(default=64 << 20, ge=1 << 16)
-    """The same in bytes of their arrays."""
-
-
-class RolloutSettings(_Section):
-    """The canary split; watched while the service runs."""
-
-    candidate: str | None = None
-    share_basis_points: int = Field(default=0, ge=0, le=10_000)
-    """Routing keys of 10,000 that the candidate answers."""
-    salt: str = Field(default="understudy", min_length=1, max_length=200)
-
-    @model_validator(mode="after")
-    def _share_has_a_candidate(self) -> Self:
-        if self.share_basis_points and self.candidate is None:
-            raise ValueError("share_basis_points needs a candidate")
-        return self
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be configured."""
 
     production: str = Field(pattern=r"^[^:]+:[^:]+$")
@@ -189,6 +55,8 @@ class Settings(_Section):
     explain: ExplainSettings = ExplainSettings()
     uncertainty: UncertaintySettings = UncertaintySettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    verdict: VerdictSettings = VerdictSettings()
     rollout: RolloutSettings = RolloutSettings()
 
     @model_validator(mode="after")
@@ -223,6 +91,8 @@ class Environment(BaseModel):
     admin_token: str | None = None
     store_url: str | None = None
     """Of SQLAlchemy's kind; None is a file under ``home``."""
+    redact_key: str | None = None
+    """Makes hashes of redacted values the same in every process; None draws one for each process."""
 
 
 def check_rollout(rollout: RolloutSettings, candidates: tuple[str, ...]) -> None:
@@ -243,6 +113,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         providers=providers,
         admin_token=variables.get(PREFIX + "ADMIN_TOKEN") or None,
         store_url=_store_url(variables.get(PREFIX + "STORE_URL") or None),
+        redact_key=variables.get(PREFIX + "REDACT_KEY") or None,
     )
 
 

@@ -19,7 +19,7 @@ from service.domain.explainers.tree_exact import TREE_EXACT
 from service.domain.schema import FeatureBatch, Scores
 from service.paths.reasons import Explaining, ReasonsSink
 from service.paths.shadow import CandidateShadow
-from service.settings import ShadowSettings
+from service.sections import ShadowSettings
 
 log = logging.getLogger("understudy.shadow")
 

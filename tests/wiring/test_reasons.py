@@ -14,7 +14,7 @@ from service.adapters.bundles import Loaded
 from service.adapters.onnx import OnnxModel, Watchdog
 from service.domain.projection import projection
 from service.errors import BundleError
-from service.settings import ShadowSettings
+from service.sections import ShadowSettings
 from service.wiring.reasons import prepare
 from tests.models.graphs import tiny
 from tests.paths.shadows import World
