@@ -180,7 +180,7 @@ class VerdictSettings(Section):
     """Share of the rows that may get another label, or of a regression another value beyond the tolerance."""
     gap: float = Field(default=0.05, gt=0, lt=1)
     """Mean absolute difference of the scores: probabilities, or a regression's in standard deviations."""
-    failures: float = Field(default=0.01, gt=0, lt=1)
+    failure_rate: float = Field(default=0.01, gt=0, lt=1)
     """Share of the rows on which the candidate may fail."""
     accuracy: float = Field(default=0.01, gt=0, lt=1)
     """How much less often the candidate may be right, as a share of the labelled rows."""

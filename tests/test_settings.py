@@ -202,8 +202,9 @@ def test_a_variable_wins_over_the_file(path: Path, case: str) -> None:
     assert found_at(settings, keys) == value
 
 
-VERDICT_SHARES = (
-    "noise_rate", "alpha", "least_coverage", "flip_rate", "gap", "failures", "accuracy", "loss", "slice_accuracy",
+SHARES = (
+    "noise_rate", "alpha", "least_coverage", "flip_rate", "gap", "failure_rate", "accuracy", "loss",
+    "slice_accuracy",
 )  # fmt: skip
 
 
@@ -226,7 +227,7 @@ def test_every_key_has_a_variable(path: Path) -> None:
         "explain": "false",
         "labels": "required",
         "redact": "{Income: drop}",
-        **dict.fromkeys(VERDICT_SHARES, "0.25"),
+        **dict.fromkeys(SHARES, "0.25"),
         "adapt": "false",  # which cannot be true without feedback
         "max_evals": "20",
         "most_evals": "30",
