@@ -31,7 +31,8 @@ serve: $(VENV)/.training  ## build the demo's bundles if missing, then serve pro
 	@$(VENV)/bin/python -m models demo
 	@printf '%s\n' "" "Ready in some seconds; Ctrl-C stops it. In a second terminal: make traffic" \
 	  "  http://127.0.0.1:$(PORT)/               the API, to read and to try" \
-	  "  http://127.0.0.1:$(PORT)/shadow/report  production against candidate" \
+	  "  http://127.0.0.1:$(PORT)/console        production against candidate, and the verdict" \
+	  "  http://127.0.0.1:$(PORT)/shadow/report  the same for programs" \
 	  "  http://127.0.0.1:$(PORT)/metrics        for Prometheus" \
 	  "  http://127.0.0.1:$(PORT)/docs.json      OpenAPI" ""
 	@exec 9> "$$UNDERSTUDY_HOME/serve.lock"; flock -n 9 || \

@@ -15,6 +15,8 @@
 | uncertainty.json | what packaging found out about them, and which were chosen; optional            |
 | reconstruction.onnx, members.onnx, quantiles.onnx | second graphs, which take what the model takes  |
 |                  | (``service.domain.uncertainty.measure.Run`` says what they answer); optional    |
+| behaviour.yaml   | a suite of behavioural checks (see ``models.behaviour_suite``); optional        |
+| behaviour.json   | what packaging found out by it; goes with the suite                             |
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ PARTS = (MODEL, GOLDEN, BACKGROUND, CALIBRATION, REFERENCE)
 """Every file that a bundle must have beside its manifest."""
 GRADIENT, CERTIFICATE, GLOBAL = "gradient.onnx", "certificate.json", "global.json"
 MEASURES, UNCERTAINTY = "uncertainty.npz", "uncertainty.json"
+SUITE, BEHAVIOUR = "behaviour.yaml", "behaviour.json"
 GRAPHS: Mapping[Graph, str] = {name: f"{name}.onnx" for name in get_args(Graph)}
 """Files that a bundle may have as well."""
 
@@ -137,6 +140,15 @@ class Bundle:
     def uncertainty(self) -> dict[str, Any] | None:
         """What packaging found out about the measures of uncertainty, or None without them."""
         return self._json(UNCERTAINTY)
+
+    @property
+    def suite_path(self) -> Path | None:
+        """The bundle's own behavioural suite, where it has one."""
+        return self.path / SUITE if SUITE in self.manifest.digests else None
+
+    def behaviour(self) -> dict[str, Any] | None:
+        """What the suite found out at packaging, or None without one: ``passed`` and ``checks``."""
+        return self._json(BEHAVIOUR)
 
     def graph_path(self, graph: Graph) -> Path | None:
         """Where a second graph lies, or None where the bundle has none of the kind."""

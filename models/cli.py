@@ -1,12 +1,14 @@
-"""The bundle command line: ``python -m models package | inspect | list | demo``.
+"""The bundle command line: ``python -m models package | inspect | check | evaluate | list | demo``.
 
-Exit codes: 0 done; 1 ``inspect`` found that the model no longer answers as in training; 2 a mistake in
-what was asked or given, told in one line on stderr.
+Exit codes: 0 done; 1 ``inspect`` found that the model no longer answers as in training, or ``check`` that it
+fails its behavioural suite; 2 a mistake in what was asked or given, told in one line on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import sys
 import tempfile
@@ -17,6 +19,9 @@ from typing import TypeVar
 import numpy as np
 
 from models import show, store
+from models.asking import on_cpu
+from models.behaviour import run_suite
+from models.behaviour_suite import read_suite
 from models.bundle import open_bundle
 from models.canonical import (
     Labels,
@@ -30,6 +35,7 @@ from models.demo import registry
 from models.gate import parity
 from models.manifest import read_manifest
 from models.packaging import Material, package, untried
+from models.pair import pair_of
 from service.adapters.onnx import OnnxModel
 from service.domain.schema import FeatureBatch, ModelSpec
 from service.domain.uncertainty.measure import Graph
@@ -57,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _package(options: argparse.Namespace) -> int:
     manifest = read_manifest(options.manifest)
     spec = manifest.spec
+    if options.allow_failing and options.behaviour is None:
+        raise BundleError("--allow-failing goes with --behaviour")
     if store.exists(spec.tag) and not options.force:
         raise BundleError(f"{spec.tag} is already in the model store; --force replaces it")
     material = _material(spec, options)
@@ -69,6 +77,8 @@ def _package(options: argparse.Namespace) -> int:
             graphs=_graphs(options),
             explain=not options.without_explanations,
             quantify=not options.without_uncertainty,
+            suite=options.behaviour,
+            allow_failing=options.allow_failing,
         )
         path = store.save(bundle.path, force=options.force)
     gaps = untried(spec, material.golden)
@@ -84,6 +94,38 @@ def _inspect(options: argparse.Namespace) -> int:
     report = parity(bundle, model)
     print(show.bundle_text(bundle, report, model.providers))
     return 0 if report.passed else 1
+
+
+def _check(options: argparse.Namespace) -> int:
+    bundle = open_bundle(store.locate(options.tag))
+    path = options.suite or bundle.suite_path
+    if path is None:
+        raise BundleError(f"{options.tag} has no behavioural suite of its own; give one by --suite")
+    document = run_suite(read_suite(path), bundle, on_cpu(bundle)).as_document()
+    print(json.dumps(document) if options.json else show.behaviour_text(options.tag, document))
+    return 0 if document["passed"] else 1
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from models.evaluation import evaluate  # scipy's statistics, which no other command needs
+
+    production, candidate = (
+        open_bundle(store.locate(tag)) for tag in (options.production, options.candidate)
+    )
+    pair_of(production, candidate)  # models that cannot be compared are no fault of the file
+    document = _told(
+        options.data,
+        lambda table: evaluate(
+            production,
+            candidate,
+            table,
+            options.target,
+            confidence=options.confidence,
+            seed=options.seed,
+        ),
+    )
+    print(json.dumps(document) if options.json else show.evaluation_text(document))
+    return 0
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -165,6 +207,16 @@ def _told(path: Path, read: Callable[[Table], Answer]) -> Answer:
         raise BundleError(f"{path}: {error}") from error
 
 
+def _confidence(text: str) -> float:
+    try:
+        confidence = float(text)
+    except ValueError:
+        confidence = math.nan
+    if not 0.5 <= confidence <= 0.999:
+        raise argparse.ArgumentTypeError(f"{text} is no number between 0.5 and 0.999")
+    return confidence
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Makes and shows model bundles.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -202,10 +254,32 @@ def _parser() -> argparse.ArgumentParser:
         "random member's), or one file for each member; trees need none",
     )
     make.add_argument("--quantiles", type=Path, help="ONNX file: the inputs to a low and a high quantile")
+    make.add_argument(
+        "--behaviour", type=Path, metavar="FILE", help="a behavioural suite that the model must pass"
+    )
+    make.add_argument(
+        "--allow-failing", action="store_true", help="package a model that fails its behavioural suite"
+    )
 
     look = commands.add_parser("inspect", help="show what is inside a bundle and check parity again")
     look.set_defaults(run=_inspect)
     look.add_argument("tag", metavar="NAME:VERSION")
+
+    check = commands.add_parser("check", help="run a bundle's behavioural suite, or another one, against it")
+    check.set_defaults(run=_check)
+    check.add_argument("tag", metavar="NAME:VERSION")
+    check.add_argument("--suite", type=Path, help="a behaviour.yaml, in place of the bundle's own")
+    check.add_argument("--json", action="store_true", help="print all that was found as JSON")
+
+    judge = commands.add_parser("evaluate", help="compare two bundles on labelled rows, slice by slice")
+    judge.set_defaults(run=_evaluate)
+    judge.add_argument("production", metavar="PRODUCTION")
+    judge.add_argument("candidate", metavar="CANDIDATE")
+    judge.add_argument("--data", type=Path, required=True, help="CSV of rows that neither was trained on")
+    judge.add_argument("--target", required=True, help="the column of true labels")
+    judge.add_argument("--confidence", type=_confidence, default=0.95, help="of each interval (0.95)")
+    judge.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
+    judge.add_argument("--json", action="store_true", help="print all that was found as JSON")
 
     table = commands.add_parser("list", help="list the bundles in the model store")
     table.set_defaults(run=_list)

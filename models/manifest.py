@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.compared import Cost, SliceEntry, ToleranceEntry, check_costs, check_slices
+from service.domain.evidence.redaction import Rule
 from service.domain.expectations import Expectation, Expectations, Reaction
 from service.domain.schema import Binding, Feature, FeatureType, Layout, ModelSpec, Schema, Task
-from service.domain.slices import ALL
 from service.domain.uncertainty.measure import LEAST_CONFIDENCE, MOST_CONFIDENCE
 from service.errors import BundleError
 
@@ -59,6 +60,8 @@ class FeatureEntry(_Part):
     expect: ExpectEntry = ExpectEntry()
     change: Literal["free", "fixed", "increase", "decrease"] = "free"
     """How a counterfactual explanation may change the value: at will, never, or in one direction."""
+    redact: Rule = "keep"
+    """What becomes of the value before a row is kept as evidence."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -111,6 +114,8 @@ class InputEntry(_Part):
     """One row's tensor, for example [1, 8, 8]; only for ``image``."""
     range: tuple[float, float] | None = None
     """Smallest and largest pixel seen in training, expected of callers too; only for ``image``."""
+    redact: Rule = "keep"
+    """What becomes of the pixels before a row is kept as evidence; only for ``image``."""
 
 
 class OutputEntry(_Part):
@@ -118,14 +123,6 @@ class OutputEntry(_Part):
 
     name: str
     kind: Literal["probabilities", "positive_probability", "value"]
-
-
-class SliceEntry(_Part):
-    """Rows whose ``column`` equals ``value``; ``name`` is the Prometheus label."""
-
-    name: str = Field(min_length=1, max_length=60)
-    column: str
-    value: str | float
 
 
 class Parity(_Part):
@@ -189,8 +186,13 @@ class Manifest(_Part):
     output: OutputEntry
     classes: tuple[str, ...] = ()
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    slices: tuple[SliceEntry, ...] = Field(default=(), max_length=20)
+    slices: tuple[SliceEntry, ...] = ()
     parity: Parity = Parity()
+    tolerance: ToleranceEntry = ToleranceEntry()
+    """How far another model's scores may be from this one's and still be the same answer."""
+    costs: dict[str, dict[str, Cost]] = {}
+    """True class to answered class to what that costs, in any unit; a right answer costs nothing unless
+    it is said. Empty where all mistakes are alike."""
     expectations: Reaction = "warn"
     """What becomes of a row that is unlike training's, where its feature's ``expect`` does not say."""
     uncertainty: UncertaintyEntry = UncertaintyEntry()
@@ -211,6 +213,14 @@ class Manifest(_Part):
         names = [feature.name for feature in self.features]
         if len(set(names)) != len(names):
             raise ValueError("features: a name is listed twice")
+        self._check_input()
+        if self.task == "regression" and "ambiguous" in self.uncertainty.abstain:
+            raise ValueError("uncertainty.abstain: a regression has no set of labels that could be ambiguous")
+        check_slices(self.slices, self.spec.schema)
+        check_costs(self.costs, self.classes)
+        return self
+
+    def _check_input(self) -> None:
         if self.input.layout == "image":
             if not self.input.shape or self.features:
                 raise ValueError("input: an image has a shape and no named features")
@@ -220,27 +230,10 @@ class Manifest(_Part):
             if self.input.layout != "image":
                 raise ValueError("input.range: only for an image; a feature has its own range")
             _check_range("input.range", self.input.range)
+        if self.input.redact != "keep" and self.input.layout != "image":
+            raise ValueError("input.redact: only for an image; a feature has its own redact")
         if (self.input.layout == "columns") != (self.input.name is None):
             raise ValueError("input.name: required for tensor and image, not for columns")
-        if self.task == "regression" and "ambiguous" in self.uncertainty.abstain:
-            raise ValueError("uncertainty.abstain: a regression has no set of labels that could be ambiguous")
-        self._check_slices()
-        return self
-
-    def _check_slices(self) -> None:
-        features = {feature.name: feature for feature in self.features}
-        if len({part.name for part in self.slices}) != len(self.slices):
-            raise ValueError("slices: a name is listed twice")
-        if ALL in {part.name for part in self.slices}:
-            raise ValueError(f"slices: {ALL!r} is the slice that every row is in; choose another name")
-        for part in self.slices:
-            feature = features.get(part.column)
-            if feature is None:
-                raise ValueError(f"slices: {part.name!r} names unknown column {part.column!r}")
-            if feature.categories and part.value not in feature.categories:
-                raise ValueError(f"slices: {part.name!r}: {part.value!r} is no category of {part.column!r}")
-            if not feature.categories and isinstance(part.value, str):
-                raise ValueError(f"slices: {part.name!r}: {part.column!r} is a number, not {part.value!r}")
 
     @property
     def spec(self) -> ModelSpec:
@@ -281,6 +274,15 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
 
 
+def read_yaml(path: Path) -> Any:
+    """What a YAML file says, with yes, no, on and off as words.
+
+    Raises:
+        OSError, UnicodeDecodeError, yaml.YAMLError: it cannot be read.
+    """
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
 def read_manifest(path: Path) -> Manifest:
     """The manifest at ``path``.
 
@@ -288,7 +290,7 @@ def read_manifest(path: Path) -> Manifest:
         BundleError: the file is absent, is not YAML, or breaks a rule above; says which.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        document = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BundleError(f"{path}: cannot be read as a manifest: {error}") from error
     try:

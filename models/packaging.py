@@ -6,12 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.behaviour import write_behaviour
 from models.bundle import (
     BACKGROUND,
     CALIBRATION,
@@ -66,6 +68,8 @@ def package(
     graphs: Mapping[Graph, bytes] | None = None,
     explain: bool = True,
     quantify: bool = True,
+    suite: Path | None = None,
+    allow_failing: bool = False,
 ) -> Bundle:
     """Writes a bundle into ``directory``, which must not exist, and passes it through the parity gate.
 
@@ -77,11 +81,13 @@ def package(
         graphs: second graphs; one of ``members`` is made of the model itself where it can be.
         explain: whether to test the explanation methods on it and to compute its global views.
         quantify: whether to fit the measures of uncertainty.
+        suite: where a behavioural suite lies that the model must pass, see ``models.behaviour_suite``.
+        allow_failing: whether a model that fails it is packaged all the same; the bundle says that it fails.
 
     Raises:
         BundleError: the data does not fit the manifest, the graph does not load, its answers differ
-            from training's, or the manifest relies on a measure of uncertainty that the bundle would not
-            have. Nothing is left behind.
+            from training's, it fails its behavioural suite, or the manifest relies on a measure of
+            uncertainty that the bundle would not have. Nothing is left behind.
     """
     if directory.exists():
         raise BundleError(f"{directory} already exists")
@@ -94,6 +100,10 @@ def package(
         report = parity(bundle, _on_cpu(bundle.model_path, manifest))
         if not report.passed:
             raise BundleError(f"{manifest.spec.tag} fails parity with training: {report.describe()}")
+        if suite is not None:
+            bundle = _with_parts(
+                draft, bundle, partial(write_behaviour, suite=suite, allow_failing=allow_failing)
+            )
         if quantify:
             from models.quantifying import write_uncertainty  # its imports take a while, as the next one's
 

@@ -8,7 +8,7 @@ everything below the first edge, the last bin everything from the last edge on. 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
+from service.domain.variables import score_columns, variable_columns
 
 BINS = 10
-PIXEL_STATISTICS = ("pixel_mean", "pixel_std", "pixel_min", "pixel_max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +41,6 @@ class ReferenceVariable:
     @property
     def rows(self) -> int:
         return sum(self.counts) + self.missing
-
-
-def variable_columns(spec: ModelSpec, rows: FeatureBatch) -> Iterator[tuple[str, NDArray[np.floating]]]:
-    """Each input variable's name and its value in every row, float [rows].
-
-    An image model's variables are the mean, standard deviation, least and largest pixel of a row.
-    """
-    if spec.schema.layout == "image":
-        values = (rows.mean(axis=1), rows.std(axis=1), rows.min(axis=1), rows.max(axis=1))
-        yield from zip((f"feature:{name}" for name in PIXEL_STATISTICS), values, strict=True)
-        return
-    for index, name in enumerate(spec.schema.names()):
-        yield f"feature:{name}", rows[:, index]
-
-
-def score_columns(spec: ModelSpec, scores: Scores) -> Iterator[tuple[str, NDArray[np.floating]]]:
-    """Each output variable's name and values: ``score``, or ``score:CLASS`` for multi-class models."""
-    if spec.task == "multiclass":
-        yield from ((f"score:{name}", scores[:, index]) for index, name in enumerate(spec.classes))
-        return
-    yield "score", scores[:, -1]  # binary: the positive class; regression: the value
 
 
 def summarise(

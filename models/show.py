@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from models.behaviour import describe, describe_example
 from models.bundle import Bundle
 from models.canonical import output_names
 from models.manifest import FeatureEntry, Manifest, Training
@@ -21,6 +23,7 @@ def bundle_text(bundle: Bundle, report: ParityReport, providers: Sequence[str]) 
             *_parity(bundle, report, providers),
             *_explanations(bundle),
             *_uncertainty(bundle),
+            *_behaviour(bundle),
             *_parts(bundle),
         )
     )
@@ -41,11 +44,53 @@ def bundle_table(bundles: Iterable[Bundle]) -> str:
                 ", ".join(measures(manifest.training)),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+    return "\n".join(_aligned(lines))
+
+
+def behaviour_text(tag: str, document: Mapping[str, Any]) -> str:
+    """All that ``check`` shows: a line for each check, and the worst rows of those that fail."""
+    checks = document["checks"]
+    lines = [("", "CHECK", "KIND", "ROWS", "HOLDS", "ASKED")]
+    lines += [
+        (
+            _state(check),
+            check["name"],
+            check["kind"],
+            str(check["rows"]),
+            f"{check['rate']:.1%}",
+            f"{check['at_least']:.1%}",
+        )
+        for check in checks
+    ]
+    shown = _aligned(lines)
+    for check in reversed(range(len(checks))):
+        if not checks[check]["passed"]:
+            worst = [f"         {describe_example(example)}" for example in checks[check]["examples"]]
+            shown[check + 2 : check + 2] = worst
+    return "\n".join([*shown, f"{tag} {_passed(document)}"])
+
+
+def evaluation_text(document: Mapping[str, Any]) -> str:
+    """All that ``evaluate`` shows: a line for each slice and measure."""
+    lines = [("SLICE", "ROWS", "MEASURE", "PRODUCTION", "CANDIDATE", "DIFFERENCE", "SURELY BETTER")]
+    for name, part in document["slices"].items():
+        for measure, found in part["measures"].items():
+            cells = [_interval(found[model], "") for model in ("production", "candidate")]
+            cells += [_interval(found["difference"], "+"), found["favours"] or ""]
+            lines.append((name, str(part["rows"]), measure, *cells))
+    tests = len(lines) - 1
+    head = f"production {document['production']}, candidate {document['candidate']}: {document['rows']} rows"
+    foot = (
+        f"Intervals at {document['confidence']:g}, each for itself: were none of the {tests} differences "
+        f"real, about {tests * (1 - document['confidence']):.1f} would look sure by chance."
     )
+    return "\n".join((head, *_aligned(lines), foot))
+
+
+def _interval(found: Mapping[str, float | None], sign: str) -> str:
+    if found["low"] is None:
+        return f"{found['value']:{sign}.4f} [too few rows]"
+    return f"{found['value']:{sign}.4f} [{found['low']:{sign}.4f}, {found['high']:{sign}.4f}]"
 
 
 def measures(training: Training) -> Iterator[str]:
@@ -132,6 +177,36 @@ def _uncertainty(bundle: Bundle) -> Iterator[str]:
     largest = report["measures"].get(told["region"], {}).get("most_confidence")
     if largest is not None and largest < entry.confidence:
         yield f"             {report['calibration_rows']} calibration rows support at most {largest:.3f}"
+
+
+def _behaviour(bundle: Bundle) -> Iterator[str]:
+    document = bundle.behaviour()
+    if document is not None:
+        yield f"  behaviour  {_passed(document)}"
+        yield from (f"             {describe(check)}" for check in document["checks"] if not check["passed"])
+
+
+def _passed(document: Mapping[str, Any]) -> str:
+    """How a suite went as a whole."""
+    checks = document["checks"]
+    failed = sum(not check["passed"] for check in checks)
+    if not failed:
+        return f"passes {len(checks)} behavioural checks"
+    verdict = "passes with warnings" if document["passed"] else "FAILS"
+    return f"{verdict}: {failed} of {len(checks)} behavioural checks do not hold"
+
+
+def _state(check: Mapping[str, Any]) -> str:
+    return "ok" if check["passed"] else "FAILED" if check["severity"] == "error" else "warning"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Cells under each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def _parts(bundle: Bundle) -> Iterator[str]:

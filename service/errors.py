@@ -41,3 +41,7 @@ class StoreError(UnderstudyError):
 
 class TooMuchError(UnderstudyError):
     """More is asked for than is done in one request; says how much is."""
+
+
+class TrafficError(UnderstudyError):
+    """Traffic that is to be replayed cannot be read; names the file, the line and what is wrong there."""

@@ -7,6 +7,7 @@ with the process that holds its standard input open.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread: they all inherit it
     if settings.shadow.idle_priority:
         yield_the_cpu()  # before the heavy imports: a shadow that crashes in a loop imports in a loop
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a second one costs small products more than it gives
     from service.wiring.shadow import ShadowBuilder, end_with_parent
 
     if options.with_parent:

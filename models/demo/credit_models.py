@@ -8,14 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.canonical import Labels, canonical_rows, label_rows
+from models.compared import SliceEntry
 from models.demo import credit, measures
 from models.demo.recipe import GOLDEN_ROWS, OPSETS, Trained, serialised, training_note
-from models.manifest import FeatureEntry, InputEntry, Manifest, OutputEntry, SliceEntry
+from models.manifest import FeatureEntry, InputEntry, Manifest, OutputEntry
 from models.packaging import Material, golden_choice
 from service.domain.schema import FeatureBatch, FeatureType, ModelSpec
 
 DATA = "credit_data, 4,454 loan applications (modeldata, MIT)"
-SLICES = (("Home", "rent"), ("Home", "owner"), ("Job", "freelance"), ("Job", "fixed"), ("Records", "yes"))
+WATCHED = (("Home", "rent"), ("Home", "owner"), ("Job", "freelance"), ("Job", "fixed"), ("Records", "yes"))
+SLICES = (
+    *(SliceEntry(name=f"{column}={value}", column=column, value=value) for column, value in WATCHED),
+    SliceEntry(name="Age<25", column="Age", range=(None, 25)),
+    SliceEntry(name="Income missing", column="Income", missing=True),
+    SliceEntry(name="newcomers", where="Seniority < 2 and Home not in ('owner', 'parents')"),
+)
+"""One of each kind: a value, a range, missing values, and a condition on two columns."""
 INTEGERS = frozenset({"Seniority", "Time", "Age"})
 """Counted in whole years and months; sums of money may have decimals in a request."""
 
@@ -129,9 +137,7 @@ def _manifest(version: str, layout: Any, name: str | None, output: str) -> Manif
         input=InputEntry(layout=layout, name=name),
         output=OutputEntry(name=output, kind="probabilities"),
         classes=credit.CLASSES,
-        slices=tuple(
-            SliceEntry(name=f"{column}={value}", column=column, value=value) for column, value in SLICES
-        ),
+        slices=SLICES,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import tempfile
+from filecmp import cmp
 from pathlib import Path
 
 from models import store
 from models.bundle import Bundle, open_bundle
+from models.demo.credit_models import SLICES
 from models.demo.recipe import Recipe
 from models.packaging import package
 
@@ -37,12 +39,33 @@ def recipe(tag: str) -> Recipe:
 def build(tag: str, directory: Path) -> Bundle:
     """Trains, converts and packages one demo bundle into ``directory``."""
     trained = recipe(tag)()
-    return package(trained.graph, trained.manifest, trained.material, directory, graphs=trained.graphs)
+    return package(
+        trained.graph,
+        trained.manifest,
+        trained.material,
+        directory,
+        graphs=trained.graphs,
+        suite=suite(tag),
+    )
+
+
+def suite(tag: str) -> Path | None:
+    """The behavioural suite that a demo bundle is packaged with, or None."""
+    path = Path(__file__).with_name(f"{tag.partition(':')[0]}_behaviour.yaml")
+    return path if path.exists() else None
 
 
 def due(tag: str) -> bool:
-    """Whether the demo bundle is to be built: it is missing, or of an earlier version without measures."""
-    return not store.exists(tag) or open_bundle(store.locate(tag)).uncertainty() is None
+    """Whether the demo bundle is to be built: it is missing, or an earlier version made it otherwise."""
+    if not store.exists(tag):
+        return True
+    bundle, wanted = open_bundle(store.locate(tag)), suite(tag)
+    if wanted is not None and (
+        bundle.suite_path is None or not cmp(wanted, bundle.suite_path, shallow=False)
+    ):
+        return True
+    slices = SLICES if tag.startswith("credit:") else ()
+    return bundle.uncertainty() is None or bundle.manifest.slices != slices
 
 
 def install(tag: str, *, force: bool = False) -> Bundle:

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models import store
 from models.bundle import Bundle, open_bundle
 from models.gate import parity
+from models.reference import cut_points
 from service.adapters.onnx import OnnxModel
+from service.domain.disagreement.measure import Tolerance
+from service.domain.evidence.bins import Bins
+from service.domain.evidence.redaction import IMAGE, Rule
+from service.domain.evidence.tallied import Variable
 from service.domain.parity import ParityReport
 from service.domain.schema import FeatureBatch, as_posted
 from service.domain.slices import Slice
@@ -104,25 +110,51 @@ def sample_rows(bundle: Bundle, rows: int) -> FeatureBatch:
 
 
 def slices_of(bundle: Bundle) -> tuple[Slice, ...]:
-    """The manifest's slices in canonical terms.
+    """The manifest's slices in canonical terms."""
+    schema = bundle.spec.schema
+    return tuple(Slice(entry.name, entry.condition(schema)) for entry in bundle.manifest.slices)
 
-    Raises:
-        BundleError: a slice names a value that its column cannot have.
-    """
-    features = bundle.spec.schema.features
-    position = {feature.name: index for index, feature in enumerate(features)}
-    found = []
-    for entry in bundle.manifest.slices:
-        column = position[entry.column]
-        categories = features[column].categories
-        if categories and entry.value not in categories:
-            raise BundleError(f"slice {entry.name!r}: {entry.column} has no category {entry.value!r}")
-        try:
-            value = categories.index(str(entry.value)) if categories else float(entry.value)
-        except ValueError as error:
-            raise BundleError(f"slice {entry.name!r}: {entry.value!r} is not a number") from error
-        found.append(Slice(entry.name, column, float(value)))
-    return tuple(found)
+
+def tolerance_of(bundle: Bundle) -> Tolerance:
+    """How far another model's scores may be from this one's and still be the same answer."""
+    entry = bundle.manifest.tolerance
+    return Tolerance(entry.absolute, entry.relative)
+
+
+def costs_of(bundle: Bundle) -> NDArray[np.float64] | None:
+    """What each answer costs, [true class, answered class], 1 at most; None where all mistakes are alike."""
+    costs, classes = bundle.manifest.costs, bundle.spec.classes
+    if not costs:
+        return None
+    table = np.array([[costs.get(truth, {}).get(answer, 0.0) for answer in classes] for truth in classes])
+    scaled: NDArray[np.float64] = table / table.max()
+    return scaled
+
+
+def redaction_of(bundle: Bundle) -> dict[str, Rule]:
+    """What becomes of each column before a row is kept; an image is one column."""
+    manifest = bundle.manifest
+    if manifest.input.layout == "image":
+        return {IMAGE: manifest.input.redact}
+    return {entry.name: entry.redact for entry in manifest.features}
+
+
+def bins_of(bundle: Bundle) -> Bins:
+    """The reference data's bins of every variable, by which rows are told apart."""
+    variables = [
+        Variable(each.name, (*each.counts, each.missing), each.edges, each.categories)
+        for each in bundle.reference().values()
+    ]
+    return Bins.of(bundle.spec, variables)
+
+
+def cuts_of(bundle: Bundle) -> tuple[float, ...]:
+    """Ascending edges between bins of a score, of any class where there are more than two."""
+    score = bundle.reference().get("score")
+    if score is not None:
+        return score.edges
+    _, scores, _ = bundle.calibration()
+    return cut_points(scores.ravel())
 
 
 def spread_of(bundle: Bundle) -> float:
@@ -141,3 +173,17 @@ def example_of(bundle: Bundle) -> Any:
         feature.name: as_posted(feature, float(value))
         for feature, value in zip(schema.features, row, strict=True)
     }
+
+
+def behaviour_of(bundle: Bundle) -> dict[str, Any] | None:
+    """What the bundle's behavioural suite found at packaging; None where it has none.
+
+    Without the failing rows, which are training data that nobody has redacted.
+    """
+    document = bundle.behaviour()
+    if document is None:
+        return None
+    checks = [
+        {key: value for key, value in check.items() if key != "examples"} for check in document["checks"]
+    ]
+    return {"passed": document["passed"], "checks": checks}

@@ -113,12 +113,12 @@ def batch_of(frame: Frame, spec: ModelSpec, received: float) -> ShadowBatch:
         answerers=np.repeat(np.array(frame.answerers, dtype=np.uint8), frame.counts),
         senders=np.full(rows, frame.sender, dtype=np.int16),
         received=received,
-        request_ids=tuple(frame.request_ids),
+        origin=parts_of(frame).origin(),
     )
 
 
 def parts_of(frame: Frame) -> Parts:
-    """Which request each row of a frame belongs to; ``batch_of`` has checked the frame."""
+    """Which request each row of a frame belongs to, where its columns are equally long."""
     return Parts(
         tuple(frame.request_ids),
         np.array(frame.counts, dtype=np.int64),

@@ -169,6 +169,8 @@ class Joined(NamedTuple):
     batches: tuple[Labelled, ...] = ()
     misfits: int = 0
     """Deliveries that came before their request's record and turned out not to fit it."""
+    paired: int = 0
+    """Rows whose truth was settled for both models of a comparison; once for each comparison."""
     more: bool = False
     """Whether there may be more to join at once."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -65,62 +67,6 @@ class Mirrored(NamedTuple):
     """Rows of the whole request; 0 where these are all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowBatch:
-    """Rows of one or many requests, as the shadow works on them."""
-
-    rows: FeatureBatch
-    """Canonical rows of the production schema, [rows, width]."""
-    scores: Scores
-    """What was answered, [rows, outputs]."""
-    answerers: NDArray[np.uint8]
-    """Who answered, as ``Mirrored.answerer``, [rows]."""
-    senders: NDArray[np.int16]
-    """The edge worker that each row came from, [rows]."""
-    received: float
-    """``time.monotonic()`` seconds at which the oldest row arrived."""
-    request_ids: tuple[str, ...]
-    """The requests that the rows came from, oldest first."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def canary(self) -> NDArray[np.bool_]:
-        """True where a canary answered, [rows]."""
-        return np.not_equal(self.answerers, 0)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the rows and their scores."""
-        return self.rows.nbytes + self.scores.nbytes
-
-    def take(self, which: NDArray[np.bool_] | slice) -> ShadowBatch:
-        """The selected rows."""
-        return ShadowBatch(
-            self.rows[which],
-            self.scores[which],
-            self.answerers[which],
-            self.senders[which],
-            self.received,
-            self.request_ids,
-        )
-
-
-def join(batches: list[ShadowBatch]) -> ShadowBatch:
-    """One batch of all rows, in order; ``batches`` is not empty."""
-    if len(batches) == 1:
-        return batches[0]
-    return ShadowBatch(
-        np.concatenate([batch.rows for batch in batches]),
-        np.concatenate([batch.scores for batch in batches]),
-        np.concatenate([batch.answerers for batch in batches]),
-        np.concatenate([batch.senders for batch in batches]),
-        min(batch.received for batch in batches),
-        tuple(name for batch in batches for name in batch.request_ids),
-    )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
     """Which rows of a batch belong to which request: one entry for each request, or part of one."""
@@ -140,6 +86,138 @@ class Parts:
         """The selected parts."""
         names = tuple(name for name, chosen in zip(self.request_ids, which, strict=True) if chosen)
         return Parts(names, self.counts[which], self.firsts[which], self.totals[which])
+
+    def origin(self) -> Origin:
+        """The same row by row."""
+        starts = np.cumsum(self.counts) - self.counts
+        places = np.arange(int(self.counts.sum())) + np.repeat(self.firsts - starts, self.counts)
+        numbers = np.arange(len(self), dtype=np.int32)
+        return Origin(
+            self.request_ids,
+            self.totals,
+            np.repeat(numbers, self.counts),
+            places,
+        )
+
+
+class Stretch(NamedTuple):
+    """Rows of a batch that follow each other in their request as well; a tuple as one is made per request."""
+
+    request_id: str
+    first: int
+    """Rows of the request before these."""
+    total: int
+    """Rows of the whole request."""
+    start: int
+    """Of the batch, from here."""
+    end: int
+    """Up to here, without."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Which row of which request each row of a batch is, whatever was taken out of it."""
+
+    request_ids: tuple[str, ...]
+    """Oldest first; some may have no row here any more."""
+    totals: NDArray[np.int64]
+    """Rows of the whole request, [requests]."""
+    requests: NDArray[np.int32]
+    """Index into ``request_ids``, [rows]."""
+    places: NDArray[np.int64]
+    """The row's number in its request from 0, [rows]."""
+
+    def take(self, which: NDArray[np.bool_] | slice) -> Origin:
+        """Of the selected rows."""
+        return Origin(self.request_ids, self.totals, self.requests[which], self.places[which])
+
+    def stretches(self) -> list[Stretch]:
+        """All rows, in order, in as few stretches as there can be."""
+        if not len(self.requests):
+            return []
+        goes_on = (np.diff(self.requests) == 0) & (np.diff(self.places) == 1)
+        starts = np.concatenate([[0], np.flatnonzero(~goes_on) + 1])
+        requests, ends = self.requests[starts], np.append(starts[1:], len(self.requests))
+        names = [self.request_ids[index] for index in requests.tolist()]
+        columns = (self.places[starts], self.totals[requests], starts, ends)
+        return list(map(Stretch, names, *(column.tolist() for column in columns)))
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowBatch:
+    """Rows of one or many requests, as the shadow works on them."""
+
+    rows: FeatureBatch
+    """Canonical rows of the production schema, [rows, width]."""
+    scores: Scores
+    """What was answered, [rows, outputs]."""
+    answerers: NDArray[np.uint8]
+    """Who answered, as ``Mirrored.answerer``, [rows]."""
+    senders: NDArray[np.int16]
+    """The edge worker that each row came from, [rows]."""
+    received: float
+    """``time.monotonic()`` seconds at which the oldest row arrived."""
+    origin: Origin
+    """The requests that the rows came from, [rows]."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def canary(self) -> NDArray[np.bool_]:
+        """True where a canary answered, [rows]."""
+        return np.not_equal(self.answerers, 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows and their scores."""
+        return self.rows.nbytes + self.scores.nbytes
+
+    @property
+    def request_ids(self) -> tuple[str, ...]:
+        """The requests that the rows came from, oldest first."""
+        return self.origin.request_ids
+
+    def take(self, which: NDArray[np.bool_] | slice) -> ShadowBatch:
+        """The selected rows."""
+        return ShadowBatch(
+            self.rows[which],
+            self.scores[which],
+            self.answerers[which],
+            self.senders[which],
+            self.received,
+            self.origin.take(which),
+        )
+
+
+def share_of(request_id: str) -> float:
+    """0 to 1, the same for the same id everywhere: below a rate, the request is one of that share."""
+    return zlib.crc32(request_id.encode()) / 2**32
+
+
+def join(batches: list[ShadowBatch]) -> ShadowBatch:
+    """One batch of all rows, in order; ``batches`` is not empty."""
+    if len(batches) == 1:
+        return batches[0]
+    return ShadowBatch(
+        np.concatenate([batch.rows for batch in batches]),
+        np.concatenate([batch.scores for batch in batches]),
+        np.concatenate([batch.answerers for batch in batches]),
+        np.concatenate([batch.senders for batch in batches]),
+        min(batch.received for batch in batches),
+        _join_origins([batch.origin for batch in batches]),
+    )
+
+
+def _join_origins(origins: list[Origin]) -> Origin:
+    shifts = [0, *itertools.accumulate(len(origin.request_ids) for origin in origins[:-1])]
+    numbers = [origin.requests + np.int32(shift) for origin, shift in zip(origins, shifts, strict=True)]
+    return Origin(
+        tuple(itertools.chain.from_iterable(origin.request_ids for origin in origins)),
+        np.concatenate([origin.totals for origin in origins]),
+        np.concatenate(numbers),
+        np.concatenate([origin.places for origin in origins]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""``/shadow/report``: what the counters say of each candidate, as one pure function.
+"""``/shadow/report``: what the counters and the evidence say of each candidate, as one pure function.
 
-The report is computed from the very samples that ``/metrics`` shows, so the two cannot disagree,
-and the report of many replicas is this function of their sums.
+What this replica counted since its start is computed from the very samples that ``/metrics`` shows, so the
+two cannot disagree. Beside it stands what the shadow found out: evidence of all replicas since the first
+comparison, and the verdict.
 """
 
 from __future__ import annotations
@@ -37,9 +38,27 @@ class CandidateState:
     """Why nothing is explained, or None."""
 
 
-def report(samples: Samples, production: str, candidates: tuple[CandidateState, ...]) -> dict[str, Any]:
-    """The report of every candidate, ready for JSON."""
-    return {"production": production, "candidates": [_candidate(samples, state) for state in candidates]}
+def report(
+    samples: Samples,
+    production: str,
+    candidates: tuple[CandidateState, ...],
+    found: Mapping[str, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The report of every candidate, ready for JSON.
+
+    Args:
+        samples: what ``/metrics`` shows.
+        production: its tag.
+        candidates: in the order in which they are listed.
+        found: by tag ``verdict`` and ``evidence`` as the shadow wrote them; without an entry both are null.
+    """
+    nothing = {"verdict": None, "evidence": None}
+    return {
+        "production": production,
+        "candidates": [
+            _candidate(samples, state) | nothing | (found or {}).get(state.tag, {}) for state in candidates
+        ],
+    }
 
 
 def _candidate(samples: Samples, state: CandidateState) -> dict[str, Any]:

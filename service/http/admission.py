@@ -29,11 +29,13 @@ def admit(edge: Edge, route: Route, headers: Headers) -> tuple[PredictPath, Arm 
 
     Raises:
         Problem: the service is not ready, the body is of no readable type or said to be too large, or
-            an arm is chosen by somebody who may not.
+            an admin route is asked or an arm chosen by somebody who may not.
     """
     path = edge.path
     if path is None:
         raise not_ready(edge)
+    if route.admin:
+        _check_token(edge, headers, route.template)
     content_type = headers.get(b"content-type", b"")
     if content_type not in route.content_types:
         _check_type(route, content_type)
@@ -94,16 +96,21 @@ def _check_type(route: Route, content_type: bytes) -> None:
         raise Problem(415, f"content-type: expected {accepted}, found {found}")
 
 
-def _chosen_arm(edge: Edge, path: PredictPath, headers: Headers) -> Arm:
-    """The arm named in ``X-Model-Arm``, for those who may choose one."""
+def _check_token(edge: Edge, headers: Headers, what: str) -> None:
+    """Raises ``Problem`` unless the request has the admin bearer token; ``what`` needs it."""
     if edge.admin_token is None:
-        raise Problem(403, "X-Model-Arm: no admin token is configured, so no arm can be chosen")
+        raise Problem(403, f"{what}: no admin token is configured, so nobody may use it")
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer":
         challenge = ((b"www-authenticate", b"Bearer"),)
-        raise Problem(401, "X-Model-Arm: needs the admin bearer token", headers=challenge)
+        raise Problem(401, f"{what}: needs the admin bearer token", headers=challenge)
     if not hmac.compare_digest(token.strip(), edge.admin_token.encode()):
-        raise Problem(403, "X-Model-Arm: that is not the admin token")
+        raise Problem(403, f"{what}: that is not the admin token")
+
+
+def _chosen_arm(edge: Edge, path: PredictPath, headers: Headers) -> Arm:
+    """The arm named in ``X-Model-Arm``, for those who may choose one."""
+    _check_token(edge, headers, "X-Model-Arm")
     if headers[b"x-model-arm"] == b"production":
         return "production"
     if headers[b"x-model-arm"] == b"canary":

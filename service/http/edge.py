@@ -42,6 +42,8 @@ class Route:
     """Accepted by POST: media types in lower case, without parameters; empty where none is named."""
     settles: bool = True
     """Whether an answer counts as traffic: it is tallied and mirrored. Questions about the model are not."""
+    admin: bool = False
+    """Whether a POST needs the admin bearer token."""
 
     @property
     def methods(self) -> list[str]:

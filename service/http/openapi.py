@@ -25,13 +25,13 @@ PROBLEMS: dict[int, str] = {
     405: "Another method belongs here; see Allow.",
     406: "Nothing that Accept names can be written.",
     408: "The body did not arrive in time.",
-    409: "What was sent contradicts the present rollout, or labels that came before.",
+    409: "It contradicts the present rollout, labels that came before, or a replay that is running.",
     413: "The body is too large, or has too many rows.",
     415: "The body's type is not read here.",
     422: "The body does not fit the model; errors name each place.",
     500: "The model failed.",
     503: "Overloaded or not ready; see Retry-After.",
-    504: "The model did not answer before the deadline.",
+    504: "There was no answer before the deadline.",
 }
 _PREDICTING = tuple(status for status in PROBLEMS if status != 406)
 _TAGS = {
@@ -217,6 +217,20 @@ def _feedback() -> Operation:
     return lambda _: operation
 
 
+def _replay() -> Operation:
+    """A replay; only for those who run the service."""
+    problems = tuple(status for status in PROBLEMS if status != 406)
+    operation = {
+        "operationId": "replay",
+        "tags": ["candidates"],
+        "summary": "What a candidate would have answered to recorded traffic, offline",
+        "security": [{"admin": []}],
+        "requestBody": {"required": True, "content": _json("ReplayRequest")},
+        "responses": _responses(_json("ReplayReport"), problems),
+    }
+    return lambda _: operation
+
+
 def _json(name: str) -> Json:
     return {"application/json": {"schema": ref(name)}}
 
@@ -322,6 +336,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/shadow/report", "GET"): _get(
         "candidates", "shadowReport", "How candidates compare with production", ref("ShadowReport")
     ),
+    ("/console", "GET"): _page("candidates", "console", "What the evidence says, for people", _PAGE),
+    ("/shadow/replay", "POST"): _replay(),
     ("/livez", "GET"): _text("livez", "Whether the process runs"),
     ("/healthz", "GET"): _text("healthz", "Whether the process runs"),
     ("/readyz", "GET"): _text("readyz", "Whether predictions are answered", 503),

@@ -77,6 +77,7 @@ def _model() -> Json:
             "range": {"type": ["array", "null"], "items": NUMBER},
             "expect": {**_expectation(), "description": "What is null is not expected, or not of its own."},
             "change": {"type": "string", "enum": ["free", "fixed", "increase", "decrease"]},
+            "redact": {"type": "string", "enum": ["keep", "hash", "drop"], "description": "As evidence."},
         }
     )
     model = closed(

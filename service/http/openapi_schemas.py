@@ -14,6 +14,7 @@ from service.http.openapi_expectations import tensor_warnings, usual, warning, w
 from service.http.openapi_explain import explanation_schemas, wish
 from service.http.openapi_feedback import feedback_schemas
 from service.http.openapi_parts import FREE, MAYBE_NUMBER, NUMBER, TEXT, Json, array, closed, fixed, ref
+from service.http.openapi_replay import replay_schemas
 from service.http.v2_tensors import default_inputs
 from service.http.v2_wire import DTYPES
 
@@ -64,6 +65,7 @@ def components(about: Described) -> dict[str, Json]:
         "Warning": warning(),
         **_inference(about),
         **feedback_schemas(about.spec, about.max_rows),
+        **replay_schemas(about.spec, about.max_rows),
         **fixed(),
     }
 

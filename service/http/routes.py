@@ -9,6 +9,7 @@ from typing import Any
 
 from service.domain.uncertainty.quantifier import Doubt
 from service.http import kserve, openapi, pages, v2
+from service.http.console import console
 from service.http.doubts import DoubtReader
 from service.http.edge import Page, Post, Route
 from service.http.expecting import Violated
@@ -79,6 +80,7 @@ def routes(
     doubts: Doubts,
     candidates: tuple[str, ...] = (),
     feedback: Post | None = None,
+    replay: Post | None = None,
 ) -> dict[str, Route]:
     """Path to route, for a service of this ``version`` whose production model is ``about``."""
     spec, max_rows = about.spec, limits.max_rows
@@ -93,6 +95,7 @@ def routes(
         "/models": _get("/models", pages.json_page(sources.models)),
         "/rollout": _get("/rollout", pages.json_page(sources.rollout)),
         "/shadow/report": _get("/shadow/report", pages.json_page(sources.report)),
+        "/console": _get("/console", console(sources.report, sources.models, sources.rollout)),
         "/v2": _get("/v2", pages.fixed(v2.server_metadata(version))),
         "/v1/models": _get("/v1/models", pages.fixed(kserve.models((spec.name,)))),
         f"/v1/models/{spec.name}": _get("/v1/models/{model}", pages.fixed(kserve.model(spec.name, True))),
@@ -106,6 +109,8 @@ def routes(
         found["/explain/compare"] = Route("/explain/compare", predict=compare, settles=False)
     if feedback is not None:
         found["/feedback"] = Route("/feedback", post=feedback)
+    if replay is not None:
+        found["/shadow/replay"] = Route("/shadow/replay", post=replay, admin=True)
     for tag, views in sources.global_views.items():
         name, _, number = tag.partition(":")
         page = pages.maybe(views, f"{tag} was packaged without global views")

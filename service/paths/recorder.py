@@ -6,23 +6,23 @@ and counted; a store that fails is tried again after a pause.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.evidence.paired import Settle
 from service.domain.labels import Answerer, Joined, Learn, Record
-from service.domain.observation import Outcome, Parts, ShadowBatch
+from service.domain.observation import Outcome, Parts, ShadowBatch, share_of
 from service.domain.slices import Slice
 from service.errors import StoreError
+from service.paths.patience import Patience
 
 log = logging.getLogger("understudy.recorder")
 
@@ -36,13 +36,6 @@ SWEEP_SECONDS = 60.0
 """How often it is seen what is too old or too much."""
 RESTORE_SECONDS = 30.0
 """How often what was learnt is looked up: other replicas join labels as well."""
-PAUSES = (0.5, 30.0)
-"""Seconds until a failed store is tried again, at first and at most; doubled each time."""
-SLOW_SECONDS = 0.1
-"""From here on a transaction is slow."""
-REST = 9.0
-"""For so many times as long as a slow one took there is no other. Labels on their way in wait for each on
-SQLite, and a process of idle priority may take seconds for one where all CPUs are busy."""
 TURNS = 20
 """Transactions of one kind in a row, before the others get theirs."""
 
@@ -62,8 +55,8 @@ class RecordStore(Protocol):
     def write(self, answers: Sequence[Record]) -> set[tuple[str, int]]:
         """Writes records, and gives the (request id, first row) of those that were not there before."""
 
-    def join(self, learn: Learn) -> Joined:
-        """Joins what labels and answers have come."""
+    def join(self, learn: Learn, settle: Settle | None) -> Joined:
+        """Joins what labels and answers have come, both models' included where there is a ``settle``."""
 
     def learnt(self) -> Mapping[str, bytes]:
         """Everything that was learnt so far, by key."""
@@ -111,6 +104,8 @@ class Recorder:
     limits: RecordLimits
     judge: Judge | None = None
     learn: Learn = lambda batches, learnt: {}  # noqa: ARG005 - a Learn
+    settle: Settle | None = None
+    """What labels of rows that both models answered add to the evidence; None where there is none."""
     joined: Callable[[Joined], None] = lambda found: None  # noqa: ARG005 - counts what it is told
     restore: Callable[[Mapping[str, bytes]], None] | None = None
     """Told what was learnt, by this process or any other: before anything is recorded, and now and then."""
@@ -122,20 +117,20 @@ class Recorder:
     _ready: threading.Condition = field(default_factory=threading.Condition)
     _records: list[tuple[int, Record]] = field(default_factory=list)
     """Sender and record, taken from the queue and not written yet."""
-    _pause: float = 0.0
-    _resume: float = 0.0
+    _patience: Patience = field(init=False)
     _first: int = 0
     """Which of the steps is first at the next turn."""
     _looked: float = 0.0
     _swept: float | None = None
     _restored: float | None = None
 
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.clock)
+
     def offer(self, batch: ShadowBatch, parts: Parts) -> None:
         """Queues what was answered; called by the receiver, and never waits."""
         if self.limits.rate < 1.0:
-            kept = np.array(
-                [_share_of(name) < self.limits.rate for name in parts.request_ids], dtype=np.bool_
-            )
+            kept = np.array([share_of(name) < self.limits.rate for name in parts.request_ids], dtype=np.bool_)
             rows = np.repeat(kept, parts.counts)
             self.account.count("sampled_out", batch.senders[~rows])
             batch, parts = batch.take(rows), parts.take(kept)
@@ -158,7 +153,7 @@ class Recorder:
     def run_once(self, wait: float = 0.2) -> None:
         """Does what is due, after ``wait`` seconds at most."""
         self._await(wait)
-        if self._resting():
+        if self._patience.resting():
             return
         try:
             self._take_up()
@@ -166,13 +161,10 @@ class Recorder:
             order = (*steps[self._first :], *steps[: self._first])
             self._first = (self._first + 1) % len(steps)  # what fails, or is slow, is not always the same
             for step in order:
-                if not self._resting():
+                if not self._patience.resting():
                     step(self.clock())
         except StoreError as error:
-            first, longest = PAUSES
-            self._pause = min(2 * self._pause, longest) if self._pause else first
-            self._resume = self.clock() + self._pause
-            log.warning("records wait, again in %.1f s: %s", self._pause, error)
+            log.warning("records wait, again in %.1f s: %s", self._patience.failed(), error)
 
     def close(self) -> None:
         """Writes what still waits, as far as the store takes it, and counts the rest."""
@@ -190,8 +182,8 @@ class Recorder:
         with self._ready:
             if self._queued < self.limits.batch and not self._records:
                 self._ready.wait(wait)
-        if self.clock() < self._resume:
-            threading.Event().wait(min(wait, self._resume - self.clock()))
+        if self._patience.resting():
+            threading.Event().wait(min(wait, self._patience.left))
 
     def _take_up(self) -> None:
         now = self.clock()
@@ -208,13 +200,13 @@ class Recorder:
         enough = self._records or self._queued >= self.limits.batch
         if enough or (self._queue and now - self._queue[0].since >= LOOK_SECONDS):
             self._write()
-            self._pause = 0.0
+            self._patience.succeeded()
 
     def _join_due(self, now: float) -> None:
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._join()
-            self._pause = 0.0
+            self._patience.succeeded()
 
     def _sweep_due(self, now: float) -> None:
         if self._swept is None or now - self._swept >= SWEEP_SECONDS:
@@ -223,7 +215,7 @@ class Recorder:
 
     def _write(self, everything: bool = False) -> None:
         turns = 0
-        while self.waiting() and (everything or (turns < TURNS and not self._resting())):
+        while self.waiting() and (everything or (turns < TURNS and not self._patience.resting())):
             while self._queue and len(self._records) < self.limits.batch:
                 self._take()
             taken = self._records[: self.limits.batch]
@@ -236,7 +228,7 @@ class Recorder:
         if not taken:
             return
         try:
-            with self._timed():
+            with self._patience.timed():
                 new = self.store().write([record for _, record in taken])
         except StoreError:
             raise
@@ -298,15 +290,15 @@ class Recorder:
     def _join(self) -> None:
         for _ in range(TURNS):
             try:
-                with self._timed():
-                    found = self.store().join(self.learn)
+                with self._patience.timed():
+                    found = self.store().join(self.learn, self.settle)
             except StoreError:
                 raise
             except Exception:  # a bug of ours; the labels stay where they are
                 log.exception("labels could not be joined")
                 return
             self.joined(found)
-            if not found.more or self._resting():
+            if not found.more or self._patience.resting():
                 return
 
     def _sweep(self) -> None:
@@ -316,25 +308,13 @@ class Recorder:
         except StoreError as error:  # what is too old goes all the same
             log.warning("what is too much in the store is not known: %s", error)
         for _ in range(TURNS):
-            with self._timed():
+            with self._patience.timed():
                 more = store.sweep(before)
             if not more:
                 return
-            if self._resting():
+            if self._patience.resting():
                 break
         self._swept = None  # the rest goes in the next turn
-
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        """A transaction, after which there is a rest where it was slow."""
-        begun = self.clock()
-        yield
-        took = self.clock() - begun
-        if took >= SLOW_SECONDS:
-            self._resume = self.clock() + min(REST * took, PAUSES[1])
-
-    def _resting(self) -> bool:
-        return self.clock() < self._resume
 
     def _count(self, outcome: Outcome, records: Sequence[tuple[int, Record]]) -> None:
         if records:
@@ -357,10 +337,5 @@ def slice_bits(slices: tuple[Slice, ...], batch: ShadowBatch) -> NDArray[np.uint
     """Bit i of each row: it is in the i-th slice, [rows]."""
     bits = np.zeros(len(batch), dtype=np.uint32)
     for index, part in enumerate(slices):
-        bits |= (batch.rows[:, part.column] == part.value).astype(np.uint32) << np.uint32(index)
+        bits |= part.where.mask(batch.rows).astype(np.uint32) << np.uint32(index)
     return bits
-
-
-def _share_of(request_id: str) -> float:
-    """0 to 1, the same for the same id everywhere."""
-    return zlib.crc32(request_id.encode()) / 2**32

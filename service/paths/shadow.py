@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from service.domain.breaker import Breaker, allows, failed, succeeded, tripped
 from service.domain.comparison import Comparison, compare
+from service.domain.disagreement.measure import Compared
+from service.domain.evidence.sheet import Sheet
 from service.domain.observation import Observation, Outcome, Parts, ShadowBatch, join
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
@@ -26,6 +28,7 @@ from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
 from service.paths.reasons import Explaining
 from service.paths.recorder import NoRecorder, Recorder
+from service.paths.witness import Witness
 
 log = logging.getLogger("understudy.shadow")
 
@@ -80,8 +83,8 @@ class ShadowLimits:
 class CandidateShadow:
     """One candidate behind its own queue, deadline and breaker; works in one thread of its own."""
 
-    production: ModelSpec
-    candidate: ModelSpec
+    sheet: Sheet
+    """The measures, of production and the candidate; at least flips and gap."""
     project: Projection
     infer: Infer
     answer_as_production: Infer
@@ -94,6 +97,8 @@ class CandidateShadow:
     clock: Callable[[], float] = time.monotonic
     explaining: Explaining | None = None
     """Set from outside once it is prepared."""
+    witness: Witness | None = None
+    """Keeps the evidence; None where nobody wants it."""
     _queue: deque[ShadowBatch] = field(default_factory=deque)
     _queued: int = 0
     _queued_bytes: int = 0
@@ -110,26 +115,31 @@ class CandidateShadow:
             self._set_breaker(tripped(self.breaker, self.clock(), crashes - 1))
             log.warning("%s was running when the shadow died, %d times in a row", self.candidate.tag, crashes)
 
+    @property
+    def candidate(self) -> ModelSpec:
+        return self.sheet.pair.candidate
+
     def offer(self, batch: ShadowBatch) -> None:
         """Queues rows for the candidate's thread; called by the receiver."""
         with self._ready:
             rows, size = self._queued + len(batch), self._queued_bytes + batch.nbytes
-            if self._queue and (rows > self.limits.queue_rows or size > self.limits.queue_bytes):
-                self.account.count("queue_full", batch.senders)
+            if not self._queue or (rows <= self.limits.queue_rows and size <= self.limits.queue_bytes):
+                self._queue.append(batch)
+                self._queued, self._queued_bytes = rows, size
+                self._ready.notify()
                 return
-            self._queue.append(batch)
-            self._queued, self._queued_bytes = rows, size
-            self._ready.notify()
+        self._leave_out("queue_full", batch)
 
     def run_once(self, wait: float = 0.5) -> bool:
         """Works off one batch; False where none came within ``wait`` seconds."""
         batch = self._next(wait)
         if batch is None:
+            self._study()
             return False
         if self._too_old(batch):
-            self.account.count("deadline", batch.senders)
+            self._leave_out("deadline", batch)
         elif not allows(self.breaker, self.clock()):
-            self.account.count("breaker_open", batch.senders)
+            self._leave_out("breaker_open", batch)
         else:
             self._work(batch)
         return True
@@ -178,7 +188,7 @@ class CandidateShadow:
             self._step = max(1, self._step // 2)
             if observation.seconds > self.limits.deadline / 2:  # else it was the shadow that got no CPU
                 self._fail(observation, batch)
-            self.account.count("deadline", batch.senders)
+            self._leave_out("deadline", batch)
         else:
             self._isolate(batch, observation)
 
@@ -201,14 +211,14 @@ class CandidateShadow:
         """Halves a batch that failed until the rows to blame stand alone."""
         if len(batch) == 1:
             self._fail(observation, batch)
-            self.account.count("candidate_error", batch.senders)
+            self._leave_out("candidate_error", batch)
             return
         half = len(batch) // 2
         for part in (batch.take(slice(0, half)), batch.take(slice(half, None))):
             if allows(self.breaker, self.clock()):
                 self._work(part)
             else:
-                self.account.count("breaker_open", part.senders)
+                self._leave_out("breaker_open", part)
 
     def _compare(self, batch: ShadowBatch, observation: Observation) -> None:
         """Compares what both models answered; each row gets its outcome, whatever happens."""
@@ -217,27 +227,46 @@ class CandidateShadow:
         answered = np.asarray(np.isfinite(observation.scores).all(axis=1), dtype=np.bool_)
         if not answered.all():
             self._warn(f"it answered no number for {int((~answered).sum())} rows")
-            self.account.count("candidate_error", batch.senders[~answered])
+            self._leave_out("candidate_error", batch.take(~answered))
         reference = self._reference(batch)
         known = np.asarray(np.isfinite(reference).all(axis=1), dtype=np.bool_)
         both = answered & known
         if not known.all():
-            self.account.count("deadline", batch.senders[answered & ~known])
+            self._leave_out("deadline", batch.take(answered & ~known))
         if not both.any():
             return
         batch, reference, scores = batch.take(both), reference[both], observation.scores[both]
         try:
-            found = compare(
-                self.production, self.candidate, batch.rows, reference, scores, seconds, self.slices
-            )
+            compared = self._regard(batch.rows, reference, scores)
+            found = compare(self.sheet, batch.rows, compared, seconds, self.slices)
             self.sink.compared(found)
         except Exception:  # a bug of ours; the rows are accounted for all the same
             log.exception("%s: a comparison failed", self.candidate.tag)
-            self.account.count("candidate_error", batch.senders)
+            self._leave_out("candidate_error", batch)
             return
         self.account.count("compared", batch.senders)
+        if self.witness is not None:
+            self.witness.compared(batch, compared, found)
+            self.witness.repeat(batch, reference, seconds, self._time_to_explain())
         if self.explaining is not None:
             self.explaining.explain(batch.rows, reference, self.clock(), self._time_to_explain())
+        self._study()
+
+    def _regard(self, rows: FeatureBatch, before: Scores, after: Scores) -> Compared:
+        if self.witness is None:
+            return Compared(before, after)
+        return self.witness.regard(rows, before, after)
+
+    def _study(self) -> None:
+        """Finds reasons for cases while there is time."""
+        if self.witness is not None:
+            self.witness.explain(self._time_to_explain())
+
+    def _leave_out(self, outcome: Outcome, batch: ShadowBatch) -> None:
+        """Rows that are not compared, and why."""
+        self.account.count(outcome, batch.senders)
+        if self.witness is not None:
+            self.witness.left_out(batch)
 
     def _time_to_explain(self) -> float:
         """Seconds until the next comparison has to begin, so that no row loses more than half its time.

@@ -24,31 +24,38 @@ GRAPHS: tuple[Graph, ...] = ("quantiles", "members")
 """What a region may have to ask."""
 
 
-def coverage(
-    settings: Settings,
-    environment: Environment,
-    production: Loaded,
-    candidates: Sequence[Loaded | None],
-    metrics: CoverageMetrics,
-) -> Coverage:
-    """What judges labels of one server's answers; a model whose measures cannot be used is left out.
+def watched_models(
+    settings: Settings, environment: Environment, production: Loaded, candidates: Sequence[Loaded | None]
+) -> dict[int, Watched]:
+    """The regions of every model that has some, production's under 0, then each candidate's.
 
     Args:
         candidates: in configuration order; None for those that could not be loaded.
-        metrics: where coverage is counted.
     """
     found: dict[int, Watched] = {}
     for number, loaded in enumerate((production, *candidates)):
         try:
             watched = None if loaded is None else _watched(loaded, production, settings, environment)
         except UnderstudyError as error:  # comparisons and records go on without
-            log.error("coverage is not counted: %s", error)
+            log.error("its regions cannot be used: %s", error)
             continue
         if watched is not None:
             found[number] = watched
+    return found
+
+
+def coverage(
+    settings: Settings, environment: Environment, watched: dict[int, Watched], metrics: CoverageMetrics
+) -> Coverage:
+    """What judges labels of one server's answers.
+
+    Args:
+        watched: see ``watched_models``.
+        metrics: where coverage is counted.
+    """
     path = adaptation_path(environment)
     return Coverage(
-        found,
+        watched,
         settings.uncertainty.adapt,
         metrics.counted,
         lambda documents: process.write_status(path, documents),

@@ -15,6 +15,7 @@ import orjson
 from service import __version__
 from service.adapters import bundles, process, prometheus
 from service.adapters.bundles import Loaded
+from service.adapters.edge_metrics import EdgeMetrics
 from service.adapters.errands import ErrandClient
 from service.adapters.label_metrics import FeedbackMetrics
 from service.adapters.ledger import SENDERS
@@ -40,6 +41,8 @@ from service.paths.rollout import RolloutPath
 from service.settings import Environment, Settings, read_rollout
 from service.wiring.doubting import Doubts
 from service.wiring.following import Following
+from service.wiring.redacting import redaction_rules
+from service.wiring.replaying import replay_page
 from service.wiring.serving import ServingBuilder
 from service.wiring.shared import adaptation_path, explainer_socket_path, open_ledger, socket_path
 from service.wiring.shown import Shown, global_views, uncertainty, uncertainty_of
@@ -56,7 +59,7 @@ class EdgeProcess:
     """One worker's edge, and what has to run beside it."""
 
     edge: Edge
-    metrics: prometheus.EdgeMetrics
+    metrics: EdgeMetrics
     mirror: Mirror | None
     rollouts: RolloutPath | None
     flush_seconds: float
@@ -121,7 +124,7 @@ class EdgeBuilder:
         prometheus.write_as(f"edge{self._worker}")
         self._registry = prometheus.new_registry()
         name, _, version = settings.production.partition(":")
-        self._metrics = prometheus.EdgeMetrics(self._registry, name, version, __version__)
+        self._metrics = EdgeMetrics(self._registry, name, version, __version__)
         self._ledger = open_ledger(settings, environment)
         self._following = Following(adaptation_path(environment))
         self._servings = ServingBuilder(settings, environment, self._metrics, self._following)
@@ -135,6 +138,9 @@ class EdgeBuilder:
                 raise ConfigurationError(
                     f"uncertainty.always: {self._settings.production} was packaged without measures of it"
                 )
+            redaction_rules(
+                self._settings.evidence, loaded.bundle
+            )  # the shadow, which needs them, cannot refuse
             production = self._servings.production(loaded, doubts)
         except UnderstudyError as error:
             log.error("production is unfit: %s", error)
@@ -207,6 +213,7 @@ class EdgeBuilder:
             sure,
             settings.candidates,
             self._feedback(spec),
+            replay_page(settings, self._environment, loaded.bundle),
         )
 
     def _sources(self, loaded: Loaded, rollouts: RolloutPath) -> Sources:

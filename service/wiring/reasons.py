@@ -17,6 +17,7 @@ from service.domain.explainers.pair import comparable, pair
 from service.domain.explainers.permutation import PERMUTATION
 from service.domain.explainers.tree_exact import TREE_EXACT
 from service.domain.schema import FeatureBatch, Scores
+from service.paths.case_reasons import PairReasons
 from service.paths.reasons import Explaining, ReasonsSink
 from service.paths.shadow import CandidateShadow
 from service.sections import ShadowSettings
@@ -65,6 +66,8 @@ def prepare(
                 settings.explain_rate,
                 settings.explain_deadline_ms / 1000,
             )
+            if shadow.witness is not None:
+                shadow.witness.casebook.reasons = PairReasons(found)
             log.info("%s and %s are explained by %s", production.bundle.spec.tag, tag, found.method)
             publish(tag, found.method, None)
 

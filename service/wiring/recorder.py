@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from service.adapters import bundles
 from service.adapters.bundles import Loaded
 from service.adapters.label_metrics import LabelMetrics
+from service.domain.evidence.paired import Settle
 from service.domain.labels import Answerer, Joined, answerer
 from service.paths.coverage import Coverage
 from service.paths.recorder import Page, Recorder, RecordLimits
@@ -25,6 +26,7 @@ def recorder(
     account: Page,
     metrics: LabelMetrics,
     coverage: Coverage,
+    settle: Settle | None = None,
 ) -> Recorder:
     """The recorder of one server.
 
@@ -33,6 +35,7 @@ def recorder(
         account: the ledger's page of records.
         metrics: where joined labels are counted.
         coverage: judges labels, and learns from them.
+        settle: what labels add to the evidence of candidates; None where there is none.
     """
     wanted = settings.feedback
     slices = bundles.slices_of(production.bundle)
@@ -60,6 +63,7 @@ def recorder(
         ),
         judge=coverage.judge,
         learn=coverage.learn,
+        settle=settle,
         joined=joined,
         restore=coverage.restore,
     )

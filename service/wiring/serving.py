@@ -15,8 +15,8 @@ from models import store
 from models.manifest import MANIFEST_NAME, read_manifest
 from service.adapters import bundles
 from service.adapters.bundles import Loaded
+from service.adapters.edge_metrics import EdgeMetrics
 from service.adapters.onnx import Watchdog, warm_up
-from service.adapters.prometheus import EdgeMetrics
 from service.domain.observation import Arm
 from service.domain.projection import projection
 from service.domain.schema import FeatureBatch, Scores

@@ -1,13 +1,10 @@
-"""Builds the shadow: a socket, a receiver, and one thread for each candidate."""
+"""Builds the shadow: a socket, a receiver, and what each candidate needs."""
 
 from __future__ import annotations
 
 import logging
-import socket
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -21,30 +18,33 @@ from service.adapters.coverage_metrics import CoverageMetrics
 from service.adapters.label_metrics import LabelMetrics
 from service.adapters.ledger import Ledger, Side
 from service.adapters.onnx import Watchdog
+from service.adapters.shadow_metrics import EvidenceMetrics, ShadowMetrics, VerdictMetrics
 from service.domain.comparison import Comparison
 from service.domain.disagreement.gap import gap_buckets
 from service.domain.disagreement.reasons import ReasonsComparison
-from service.domain.observation import Outcome, Parts, ShadowBatch
+from service.domain.observation import Outcome
 from service.domain.projection import projection
 from service.errors import UnderstudyError
+from service.paths.coverage import Watched
+from service.paths.keeper import Keeper
 from service.paths.reasons import ReasonsSink, Unexplained
 from service.paths.recorder import NoRecorder, Recorder
 from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
+from service.paths.witness import Witness
 from service.settings import Environment, Settings
-from service.wiring.coverage import coverage
+from service.wiring.coverage import coverage, watched_models
+from service.wiring.evidence import Contender, EvidenceBuilder
 from service.wiring.recorder import recorder
+from service.wiring.shadow_process import Arrived, Read, ShadowProcess
 from service.wiring.shared import EXPLANATIONS, breaker_of, open_ledger, socket_path, status_path
+from service.wiring.studying import pairing_of, rules_of, settling, study_of
 
 __all__ = ["ShadowBuilder", "ShadowProcess", "end_with_parent"]
 
 log = logging.getLogger("understudy.shadow")
 
-Arrived: TypeAlias = tuple[int, int, int, ShadowBatch | None, Parts | None]
-"""Sender, rows handed over before, rows, the rows themselves, and which requests they belong to."""
-Read: TypeAlias = Callable[[memoryview, float], Arrived]
-"""Of a datagram and its time of arrival."""
-RECEIVE_BYTES = 8 << 20
-"""Larger than any datagram that a socket takes."""
+Found: TypeAlias = Contender | str
+"""A candidate that runs, or why it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class LedgerAccount:
 class MetricsSink:
     """One candidate's counters."""
 
-    metrics: prometheus.ShadowMetrics
+    metrics: ShadowMetrics
     candidate: str
 
     def compared(self, comparison: Comparison) -> None:
@@ -96,75 +96,6 @@ class MetricsSink:
 
     def unexplained(self, reason: Unexplained, rows: int) -> None:
         self.metrics.unexplained(self.candidate, reason, rows)
-
-
-@dataclass(slots=True)
-class ShadowProcess:
-    """The running shadow."""
-
-    receiver: ShadowReceiver
-    socket: socket.socket
-    read: Read
-    prepare: Callable[[], None] | None = None
-    """What takes a while and nothing waits for; runs in a thread of its own."""
-    _stopping: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    def start(self) -> None:
-        """Starts the threads; they inherit this process's priority."""
-        work = [("receive", self._receive)]
-        work += [
-            (f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow))
-            for shadow in self.receiver.running()
-        ]
-        recorder = self.receiver.recorder
-        if isinstance(recorder, Recorder):
-            work.append(("record", partial(self._record, recorder)))
-        for name, target in work:
-            thread = threading.Thread(target=target, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
-        if self.prepare is not None:
-            threading.Thread(target=self.prepare, name="prepare", daemon=True).start()
-
-    def stop(self, patience: float = 5.0) -> None:
-        """Works off what is queued, for ``patience`` seconds at most."""
-        self._stopping.set()
-        due = time.monotonic() + patience
-        for thread in self._threads:
-            thread.join(max(0.0, due - time.monotonic()))
-        self.socket.close()
-
-    def _receive(self) -> None:
-        buffer = memoryview(bytearray(RECEIVE_BYTES))
-        self.socket.settimeout(0.2)
-        while not self._stopping.is_set():
-            try:
-                size = self.socket.recv_into(buffer)
-            except TimeoutError:
-                continue
-            try:
-                self.receiver.receive(*self.read(buffer[:size], time.monotonic()))
-            except ValueError as error:  # not one of ours; its rows are found missing by the next frame
-                log.error("datagram of %d bytes cannot be read: %s", size, error)
-            except Exception:  # a bug of ours must not make the shadow deaf
-                log.exception("datagram of %d bytes", size)
-
-    def _record(self, recorder: Recorder) -> None:
-        while not self._stopping.is_set():
-            try:
-                recorder.run_once()
-            except Exception:  # a bug of ours must not end the recorder's thread
-                log.exception("recorder")
-                self._stopping.wait(1.0)
-        recorder.close()
-
-    def _follow(self, shadow: CandidateShadow) -> None:
-        while not self._stopping.is_set() or shadow.waiting():
-            try:
-                shadow.run_once()
-            except Exception:  # a bug of ours must not end the candidate's thread
-                log.exception("shadow of %s", shadow.candidate.tag)
 
 
 class ShadowBuilder:
@@ -193,38 +124,40 @@ class ShadowBuilder:
         except UnderstudyError as error:
             log.error("nothing is shadowed, production is unfit: %s", error)
             return self._idle(ledger, f"production is unfit: {error}")
-        spec = production.bundle.spec
-        spread = bundles.spread_of(production.bundle) if spec.task == "regression" else 1.0
-        metrics = prometheus.ShadowMetrics(self._registry, gap_buckets(bool(spec.classes), spread))
+        return self._busy(ledger, production)
+
+    def _busy(self, ledger: Ledger, production: Loaded) -> ShadowProcess:
+        tags = self._settings.candidates
+        found = [self._contender(production, index, tag) for index, tag in enumerate(tags)]
+        loaded = [each.loaded if isinstance(each, Contender) else None for each in found]
+        watched = watched_models(self._settings, self._environment, production, loaded)
+        accounts = [LedgerAccount(ledger, index) for index in range(len(tags))]
+        metrics = self._metrics(production)
+        sinks = [MetricsSink(metrics, tag) for tag in tags]
+        witnesses, keeper = self._evidence(ledger, production, found, watched)
         shadows: list[CandidateShadow | RefusedCandidate] = []
         reasons: dict[str, dict[str, str | None]] = {}
         status: dict[str, Any] = {EXPLANATIONS: reasons}
         explained: list[tuple[Loaded, CandidateShadow, ReasonsSink]] = []
-        found: list[Loaded | None] = []
-        for index, tag in enumerate(self._settings.candidates):
-            account = LedgerAccount(ledger, index)
-            sink = MetricsSink(metrics, tag)
-            try:
-                candidate = self._load(tag)
-                shadow = self._shadow(production, candidate, account, sink)
-                shadows.append(shadow)
-                found.append(candidate)
-                status[tag] = candidate.describe()
-                why_not = self._why_not_explained(shadow)
-                reasons[tag] = {"method": None, "reason": why_not or "the methods are being prepared"}
-                if why_not is None:
-                    explained.append((candidate, shadow, sink))
-            except UnderstudyError as error:
-                log.error("%s is not shadowed: %s", tag, error)
+        for tag, each, account, sink in zip(tags, found, accounts, sinks, strict=True):
+            if isinstance(each, str):
+                log.error("%s is not shadowed: %s", tag, each)
                 shadows.append(RefusedCandidate(account))
-                found.append(None)
-                status[tag] = bundles.refused(tag, str(error))
+                status[tag] = bundles.refused(tag, each)
+                continue
+            shadow = self._shadow(production, each, account, sink, witnesses.get(tag))
+            shadows.append(shadow)
+            status[tag] = each.loaded.describe()
+            why_not = self._why_not_explained(shadow)
+            reasons[tag] = {"method": None, "reason": why_not or "the methods are being prepared"}
+            if why_not is None:
+                explained.append((each.loaded, shadow, sink))
 
         def read(datagram: memoryview, received: float) -> Arrived:
             frame = frames.decode(datagram)
             if not frame.rows:
                 return frame.sender, frame.first, 0, None, None
-            batch = frames.batch_of(frame, spec, received)
+            batch = frames.batch_of(frame, production.bundle.spec, received)
             return frame.sender, frame.first, frame.rows, batch, frames.parts_of(frame)
 
         def publish(tag: str, method: str | None, reason: str | None) -> None:
@@ -238,8 +171,11 @@ class ShadowBuilder:
 
             methods.prepare(production, explained, self._watchdog, self._settings.shadow, publish)
 
-        recording = self._recorder(ledger, production, found)
-        return self._process(shadows, status, read, recording, prepare if explained else None)
+        recording = self._recorder(ledger, production, found, watched)
+        shown = self._process(shadows, status, read, recording)
+        shown.prepare = prepare if explained else None
+        shown.keeper = keeper
+        return shown
 
     def _idle(self, ledger: Ledger, reason: str) -> ShadowProcess:
         tags = self._settings.candidates
@@ -252,17 +188,57 @@ class ShadowBuilder:
         nobody = None if ledger.records is None else NoRecorder(LedgerAccount(ledger, ledger.records))
         return self._process(shadows, {tag: bundles.refused(tag, reason) for tag in tags}, read, nobody)
 
+    def _contender(self, production: Loaded, index: int, tag: str) -> Found:
+        try:
+            loaded = self._load(tag)
+            project = projection(production.bundle.spec, loaded.bundle.spec)
+        except UnderstudyError as error:
+            return str(error)
+        study = study_of(production.bundle, loaded.bundle, rules_of(self._settings.verdict))
+        return Contender(index, loaded, project, study, pairing_of(production.bundle, loaded.bundle, study))
+
+    def _metrics(self, production: Loaded) -> ShadowMetrics:
+        spec = production.bundle.spec
+        spread = bundles.spread_of(production.bundle) if spec.task == "regression" else 1.0
+        return ShadowMetrics(self._registry, gap_buckets(bool(spec.classes), spread))
+
+    def _evidence(
+        self, ledger: Ledger, production: Loaded, found: Sequence[Found], watched: dict[int, Watched]
+    ) -> tuple[dict[str, Witness], Keeper | None]:
+        """The witness of each candidate that runs, by tag, and the keeper of them all."""
+        tags = self._settings.candidates
+        if not self._settings.evidence.enabled or not tags:
+            return {}, None
+        builder = EvidenceBuilder(self._settings, self._environment, production, watched, self._watchdog)
+        pairs = [
+            (each, builder.witness(each, LedgerAccount(ledger, each.position).set_running))
+            for each in found
+            if isinstance(each, Contender)
+        ]
+        refused = {tag: each for tag, each in zip(tags, found, strict=True) if isinstance(each, str)}
+        verdicts, metrics = VerdictMetrics(self._registry), EvidenceMetrics(self._registry)
+        keeper = builder.keeper(pairs, refused, ledger, verdicts, metrics)
+        return {each.loaded.bundle.spec.tag: witness for each, witness in pairs}, keeper
+
     def _recorder(
-        self, ledger: Ledger, production: Loaded, candidates: Sequence[Loaded | None]
+        self, ledger: Ledger, production: Loaded, found: Sequence[Found], watched: dict[int, Watched]
     ) -> Recorder | None:
         if ledger.records is None:
             return None
         account = LedgerAccount(ledger, ledger.records)
-        watching = coverage(
-            self._settings, self._environment, production, candidates, CoverageMetrics(self._registry)
+        contenders = [each for each in found if isinstance(each, Contender)]
+        return recorder(
+            self._settings,
+            self._environment,
+            production,
+            [each.loaded if isinstance(each, Contender) else None for each in found],
+            account,
+            LabelMetrics(self._registry),
+            coverage(self._settings, self._environment, watched, CoverageMetrics(self._registry)),
+            settling({each.pairing.key: each.study for each in contenders})
+            if self._settings.evidence.enabled
+            else None,
         )
-        labels = LabelMetrics(self._registry)
-        return recorder(self._settings, self._environment, production, candidates, account, labels, watching)
 
     def _process(
         self,
@@ -270,12 +246,11 @@ class ShadowBuilder:
         status: dict[str, Any],
         read: Read,
         recording: Recorder | NoRecorder | None,
-        prepare: Callable[[], None] | None = None,
     ) -> ShadowProcess:
         opened = sockets.receiver(socket_path(self._settings, self._environment))
         process.write_status(status_path(self._environment), status)
         process.settle_memory()
-        return ShadowProcess(ShadowReceiver(tuple(shadows), recording), opened, read, prepare)
+        return ShadowProcess(ShadowReceiver(tuple(shadows), recording), opened, read)
 
     def _why_not_explained(self, shadow: CandidateShadow) -> str | None:
         if self._settings.shadow.explain_rate == 0:
@@ -290,14 +265,18 @@ class ShadowBuilder:
         return bundles.load(tag, providers=self._environment.providers, threads=self._settings.server.threads)
 
     def _shadow(
-        self, production: Loaded, candidate: Loaded, account: LedgerAccount, sink: MetricsSink
+        self,
+        production: Loaded,
+        contender: Contender,
+        account: LedgerAccount,
+        sink: MetricsSink,
+        witness: Witness | None,
     ) -> CandidateShadow:
         limits = self._settings.shadow
         return CandidateShadow(
-            production=production.bundle.spec,
-            candidate=candidate.bundle.spec,
-            project=projection(production.bundle.spec, candidate.bundle.spec),
-            infer=partial(self._watchdog.predict, candidate.model),
+            sheet=contender.study.agreement,
+            project=contender.project,
+            infer=partial(self._watchdog.predict, contender.loaded.model),
             answer_as_production=partial(self._watchdog.predict, production.model),
             slices=bundles.slices_of(production.bundle),
             account=account,
@@ -306,4 +285,5 @@ class ShadowBuilder:
                 limits.deadline_ms / 1000, limits.queue_rows, limits.queue_bytes, limits.batch_rows
             ),
             breaker=breaker_of(self._settings),
+            witness=witness,
         )

@@ -18,7 +18,7 @@ from service.errors import BundleError
 from service.http.problem import Problem
 from service.settings import Environment, Settings
 from service.wiring.following import Following
-from service.wiring.shared import EXPLANATIONS, explainer_status_path, status_path
+from service.wiring.shared import EXPLANATIONS, evidence_path, explainer_status_path, status_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class Shown:
             )
             for index, tag in enumerate(self.settings.candidates)
         )
-        return report(self.page.samples(), self.settings.production, states)
+        found = process.read_status(evidence_path(self.environment)) or {}
+        return report(self.page.samples(), self.settings.production, states, found)
 
     def _shadow(self) -> dict[str, Any]:
         status: dict[str, Any] | None = process.read_status(status_path(self.environment))

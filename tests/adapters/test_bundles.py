@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from models import store
-from models.manifest import SliceEntry
+from models.compared import SliceEntry, ToleranceEntry
 from models.packaging import package
 from service.adapters import bundles
+from service.domain.conditions import Both, Compare, Either, Missing
+from service.domain.disagreement.measure import Tolerance
 from service.domain.slices import Slice
 from service.errors import BundleError
 from tests.models.graphs import Tiny, tiny
@@ -90,9 +92,57 @@ def test_slices_are_columns_and_codes(stored: Stored) -> None:
     parts = (
         SliceEntry(name="parents", column="home", value="parents"),
         SliceEntry(name="two", column="age", value=2.0),
+        SliceEntry(name="middle", column="age", range=(1, 3)),
+        SliceEntry(name="poor", column="income", missing=True),
+        SliceEntry(name="young or poor", where="age < 2 or income is missing"),
     )
     bundle = load(stored(replace(small, manifest=small.manifest.model_copy(update={"slices": parts})))).bundle
-    assert bundles.slices_of(bundle) == (Slice("parents", 1, 2.0), Slice("two", 0, 2.0))
+    assert bundles.slices_of(bundle) == (
+        Slice("parents", Compare(1, "==", 2.0)),
+        Slice("two", Compare(0, "==", 2.0)),
+        Slice("middle", Both((Compare(0, ">=", 1.0), Compare(0, "<", 3.0)))),
+        Slice("poor", Missing(2)),
+        Slice("young or poor", Either((Compare(0, "<", 2.0), Missing(2)))),
+    )
+
+
+def test_redaction_tolerance_and_costs_are_the_manifest_s(stored: Stored) -> None:
+    small = tiny("tensor")
+    age, home, income = small.manifest.features
+    features = (age, home.model_copy(update={"redact": "drop"}), income.model_copy(update={"redact": "hash"}))
+    update = {
+        "features": features,
+        "tolerance": ToleranceEntry(absolute=0.01),
+        "costs": {"bad": {"good": 4.0}, "good": {"bad": 1.0, "good": 0.5}},
+    }
+    bundle = load(stored(replace(small, manifest=small.manifest.model_copy(update=update)))).bundle
+    assert bundles.redaction_of(bundle) == {"age": "keep", "home": "drop", "income": "hash"}
+    assert bundles.tolerance_of(bundle) == Tolerance(absolute=0.01, relative=0.0)
+    costs = bundles.costs_of(bundle)
+    assert costs is not None
+    assert costs.tolist() == [[0, 1], [0.25, 0.125]]
+
+
+def test_what_the_manifest_does_not_say_is_kept_and_alike(stored: Stored) -> None:
+    bundle = load(stored(tiny("image"))).bundle
+    assert bundles.redaction_of(bundle) == {"image": "keep"}
+    assert bundles.tolerance_of(bundle) == Tolerance()
+    assert bundles.costs_of(bundle) is None
+    assert bundles.cuts_of(bundle) == ()
+
+
+@pytest.mark.parametrize("kind", ["tensor", "image", "regression"])
+def test_bins_are_those_of_the_reference_data(stored: Stored, kind: str) -> None:
+    bundle = load(stored(tiny(kind))).bundle
+    reference = bundle.reference()
+    found = bundles.bins_of(bundle).variables
+    assert {each.name for each in found} == set(reference)
+    for each in found:
+        known = reference[each.name]
+        assert each.reference == (*known.counts, known.missing)
+        assert (each.edges, each.categories) == (known.edges, known.categories)
+    if kind != "image":
+        assert bundles.cuts_of(bundle) == reference["score"].edges
 
 
 def test_the_spread_of_values_is_their_standard_deviation(stored: Stored) -> None:

@@ -20,6 +20,9 @@ from service.adapters import frames, mirror, sockets
 from service.adapters.ledger import Ledger
 from service.adapters.mirror import Mirror
 from service.domain.comparison import Comparison
+from service.domain.disagreement.measure import Pair
+from service.domain.evidence.measures import DISAGREEMENT
+from service.domain.evidence.sheet import sheet
 from service.domain.observation import Mirrored
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import InferenceError
@@ -113,8 +116,7 @@ class World:
         limits = ShadowLimits(deadline=1e9, queue_rows=600, batch_rows=64)
         account = LedgerAccount(self.ledger, RUNNING)
         shadow = CandidateShadow(
-            MODEL,
-            spec("new"),
+            sheet(Pair(MODEL, spec("new")), DISAGREEMENT),
             lambda rows: rows,
             infer,
             infer,

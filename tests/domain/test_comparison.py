@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.domain.comparison import compare
-from service.domain.disagreement.flips import count_flips, flips
-from service.domain.disagreement.gap import PROBABILITY_BUCKETS, gap_buckets, gaps
+from service.domain.comparison import Comparison, compare
+from service.domain.conditions import Compare
+from service.domain.disagreement.measure import Compared, Pair
+from service.domain.evidence.measures import DISAGREEMENT
+from service.domain.evidence.sheet import sheet
 from service.domain.schema import ModelSpec
 from service.domain.slices import Slice, members
 from tests.domain.models import FEATURES, spec
 
-RENTERS = Slice("renters", 1, 1.0)
-THIRTY = Slice("thirty", 0, 30.0)
-TENTH = Slice("a_tenth", 2, 0.1)
+RENTERS = Slice("renters", Compare(1, "==", 1.0))
+THIRTY = Slice("thirty", Compare(0, "==", 30.0))
+TENTH = Slice("a_tenth", Compare(2, "==", 0.1))
 SLICES = (RENTERS, THIRTY, TENTH)
 
 PAIRS: dict[str, tuple[ModelSpec, ModelSpec]] = {
@@ -60,13 +62,18 @@ def belongs(part: str, row: Any) -> bool:
     return part == "all"
 
 
+def compared(pair: Pair, batch: NDArray[Any], before: NDArray[Any], after: NDArray[Any]) -> Comparison:
+    return compare(sheet(pair, DISAGREEMENT), batch, Compared(before, after), 0.25, SLICES)
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("rows", [0, 1, 2, 400])
 def test_a_comparison_counts_what_a_loop_over_the_rows_counts(pair: str, rows: int) -> None:
     production, candidate = PAIRS[pair]
     batch, before, after = traffic(rows, 1), answers(production, rows, 2), answers(candidate, rows, 3)
     after[: rows // 4] = before[: rows // 4]
-    found = compare(production, candidate, batch, before, after, 0.25, SLICES)
+    both = list(zip(before, after, strict=True))
+    found = compared(Pair(production, candidate, spread=4.0), batch, before, after)
 
     for part in ("all", "renters", "thirty", "a_tenth"):
         inside = [index for index in range(rows) if belongs(part, batch[index])]
@@ -76,50 +83,30 @@ def test_a_comparison_counts_what_a_loop_over_the_rows_counts(pair: str, rows: i
             first, second = label(production, before[index]), label(candidate, after[index])
             expected[first, second] += first != second
         assert found.flips[part] == +expected
-    wanted = [
-        max(abs(float(x) - float(y)) for x, y in zip(*pair_of, strict=True))
-        for pair_of in zip(before, after, strict=True)
-    ]
-    np.testing.assert_allclose(found.gaps, wanted, rtol=1e-6, atol=1e-7)
+        assert (part in found.tallies) == bool(inside)
+    flipped = [bool(production.classes) and label(production, x) != label(candidate, y) for x, y in both]
+    assert found.flipped.tolist() == flipped
+    wanted = [max(abs(float(x) - float(y)) for x, y in zip(*each, strict=True)) for each in both]
+    np.testing.assert_allclose(found.gaps, wanted, rtol=1e-12)
+    np.testing.assert_allclose(found.spreads, np.array(wanted) / 4, rtol=1e-12)
+    assert len(found) == rows
     assert set(found.rows) == set(found.flips) == {"all", "renters", "thirty", "a_tenth"}
     assert found.seconds == 0.25
 
 
-def test_the_same_scores_flip_where_the_thresholds_differ() -> None:
-    scores = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]], np.float32)
-    codes = flips(spec(threshold=0.3), spec("new", threshold=0.6), scores, scores)
-    assert codes.tolist() == [2, -1, -1]
-    assert count_flips(codes, ("bad", "good")) == {("good", "bad"): 1}
-
-
-def test_every_pair_of_classes_has_its_own_code() -> None:
-    model = spec(task="multiclass")
-    one_hot = np.eye(3, dtype=np.float32)
-    before, after = np.repeat(one_hot, 3, axis=0), np.tile(one_hot, (3, 1))
-    names = count_flips(flips(model, model, before, after), model.classes)
-    assert names == {(x, y): 1 for x in "abc" for y in "abc" if x != y}
-
-
-def test_values_never_flip() -> None:
-    model = spec(task="regression")
-    codes = flips(model, model, np.zeros((3, 1), np.float32), np.ones((3, 1), np.float32))
-    assert codes.tolist() == [-1, -1, -1]
-    assert not count_flips(codes, ())
-
-
-def test_a_gap_of_nought_means_equal_to_the_bit() -> None:
-    scores = answers(spec(), 50, 4)
-    near = np.nextafter(scores, np.float32(2))
-    assert not gaps(scores, scores.copy()).any()
-    assert (gaps(scores, near) > 0).all()
-
-
-def test_gap_bounds_grow_from_exact_agreement() -> None:
-    assert gap_buckets(True, 7.0) == PROBABILITY_BUCKETS
-    values = gap_buckets(False, 40.0)
-    assert values[0] == 0.0
-    assert values[-1] == 40.0
-    assert list(values) == sorted(set(values))
+def test_what_is_counted_for_prometheus_is_what_the_sheet_sums_up() -> None:
+    production, candidate = PAIRS["binary with two thresholds"]
+    batch, before, after = traffic(300, 4), answers(production, 300, 5), answers(candidate, 300, 6)
+    pair = Pair(production, candidate)
+    found = compared(pair, batch, before, after)
+    alone = sheet(pair, DISAGREEMENT).tally(Compared(before, after), members(SLICES, batch))
+    assert alone.keys() == found.tallies.keys()
+    for name, sums in alone.items():
+        np.testing.assert_array_equal(sums, found.tallies[name])
+        shown = found.sheet.show(sums)
+        assert shown["rows"] == found.rows[name]
+        assert shown["flips"]["flipped"] == found.flips[name].total()
+    assert found.sheet.show(alone["all"])["gap"]["mean"] == pytest.approx(found.gaps.mean())
 
 
 def test_every_row_is_in_the_slice_all_and_missing_values_are_in_no_other() -> None:

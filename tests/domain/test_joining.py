@@ -9,10 +9,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.joining import labelled, match
+from service.domain.evidence.books import Key
+from service.domain.evidence.paired import Answers, Kept, Pairing
+from service.domain.joining import labelled, labelled_answers, match
 from service.domain.labels import Answerer, Delivery, Label, Record
 
 WHO = Answerer("m:1", "production", "multiclass", ("a", "b", "c"), 0.5, ("young",))
+
+
+PAIRS = [Pairing(Key("m:1", f"m:{n}", "0" * 32), "multiclass", ("a", "b", "c"), ("young",)) for n in (2, 3)]
 
 
 def told(identity: int, name: str, *labels: Label, number: int = 0, at: float = 1.0) -> Delivery:
@@ -26,6 +31,13 @@ def answer(name: str, first: int, rows: int, total: int, identity: int, who: Ans
     places = np.arange(first, first + rows, dtype=np.float32)
     scores = np.stack([places, places * 0, places * 0], axis=1)
     return Record(name, first, total, 1.0, who, scores, None, None, id=identity)
+
+
+def both(name: str, first: int, rows: int, total: int, identity: int, pairing: Pairing = PAIRS[0]) -> Kept:
+    """The same of both models."""
+    before = answer(name, first, rows, total, identity).scores
+    bits = np.arange(first, first + rows, dtype=np.uint32) % 2
+    return Kept(pairing, Answers(name, first, total, 1.0, before, -before, bits), id=identity)
 
 
 @given(st.integers(0, 10_000))
@@ -101,3 +113,88 @@ def test_labels_for_another_model_are_told_apart_from_labels_that_fit() -> None:
     assert (found.matches, found.misfits) == ((), (1, 2))
     half = match([answer("p", 0, 1, 2, 1)], [told(1, "p", "a")])
     assert (half.misfits, half.waiting) == ((), (1,))
+
+
+@given(st.integers(0, 10_000))
+def test_each_label_meets_both_models_answers_once_for_each_candidate(seed: int) -> None:
+    """Parts of a record and of two candidates' answers come in any order with the labels."""
+    draw = random.Random(seed)
+    total = draw.randrange(1, 7)
+    truth = [draw.choice("abc") for _ in range(total)]
+
+    def cuts() -> list[tuple[int, int]]:
+        ends = sorted({0, total, draw.randrange(total), draw.randrange(total)})
+        return [(first, end - first) for first, end in itertools.pairwise(ends)]
+
+    names = itertools.count(1)
+    records = [answer("r", first, rows, total, next(names)) for first, rows in cuts()]
+    kept = [both("r", first, rows, total, next(names), each) for each in PAIRS for first, rows in cuts()]
+    turns = [draw.randrange(3) for _ in truth]
+    tellings = [
+        told(
+            n + 1,
+            "r",
+            *(one if turn == n else None for one, turn in zip(truth, turns, strict=True)),
+            number=n,
+        )
+        for n in range(3)
+    ]
+    coming: list[Record | Kept | Delivery] = [*records, *kept, *tellings]
+    draw.shuffle(coming)
+    numbered = iter(tellings)
+    here: dict[int, Record | Kept] = {}
+    all_told: list[Delivery] = []
+    open_ones: set[int] = set()
+    met: list[tuple[str, float, int]] = []
+    for one in [*coming, None]:
+        if isinstance(one, Delivery):
+            all_told.append(next(numbered))  # a request's deliveries are numbered as they come
+            open_ones.add(all_told[-1].id)
+        elif one is not None:
+            here[one.id] = one
+            open_ones = {each.id for each in all_told}
+        if one is not None and draw.random() < 0.4:
+            continue
+        found = match(
+            [part for part in here.values() if isinstance(part, Record)],
+            [each for each in all_told if each.id in open_ones],
+            [part for part in here.values() if isinstance(part, Kept)],
+        )
+        open_ones -= set(found.done)
+        here |= {name: here[name]._replace(joined=n) for name, n in (found.seen | found.seen_pairs).items()}
+        for batch in labelled(found.matches):
+            met += [
+                ("m:1", *row) for row in zip(batch.scores[:, 0].tolist(), batch.labels.tolist(), strict=True)
+            ]
+        for pair in labelled_answers(found.pairs):
+            assert pair.slices.tolist() == [int(row) % 2 for row in pair.before[:, 0]]
+            assert (pair.after == -pair.before).all()
+            rows = zip(pair.before[:, 0].tolist(), pair.labels.tolist(), strict=True)
+            met += [(pair.pairing.key.candidate, *row) for row in rows]
+    wanted = [(float(row), "abc".index(label)) for row, label in enumerate(truth)]
+    assert sorted(met) == sorted((f"m:{n}", *row) for n in (1, 2, 3) for row in wanted)
+
+
+def test_labels_of_different_hours_come_apart() -> None:
+    kept = [both(name, 0, 1, 1, index + 1) for index, name in enumerate("pqr")]
+    hours = [3_599.0, 3_600.0, 7_199.0]
+    tellings = [told(9 - i, name, "a", at=at) for i, (name, at) in enumerate(zip("pqr", hours, strict=True))]
+    batches = labelled_answers(match([], tellings, kept).pairs)
+    assert {batch.hour: len(batch.labels) for batch in batches} == {0: 1, 1: 2}
+
+
+def test_rows_that_two_answers_under_one_id_both_have_are_judged_once() -> None:
+    parts = [both("p", 0, 2, 3, 1), both("p", 1, 2, 3, 2), both("p", 2, 1, 3, 3), both("p", 0, 1, 4, 4)]
+    found = match([], [told(1, "p", "a", "b", "c")], parts)
+    (batch,) = labelled_answers(found.pairs)
+    assert sorted(batch.before[:, 0].tolist()) == [0.0, 1.0, 2.0]
+    assert set(found.seen_pairs) == {1, 3}
+    assert found.waiting == (1,)  # its record may still come
+
+
+def test_a_misfit_is_told_of_once() -> None:
+    record, wrong = answer("p", 0, 1, 1, 1), told(1, "p", "z")
+    first = match([record], [wrong])
+    assert first.misfits == (1,)
+    again = match([record._replace(joined=first.seen[1])], [wrong], [both("p", 0, 1, 1, 1)])
+    assert (again.misfits, again.done, again.pairs) == ((), (1,), ())

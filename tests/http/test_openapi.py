@@ -81,7 +81,7 @@ def every(part: Any, key: str) -> Iterator[Any]:
             yield from every(entry, key)
 
 
-async def no_feedback(body: bytes) -> Reply:
+async def nothing(body: bytes) -> Reply:
     return Reply(body)
 
 
@@ -101,7 +101,7 @@ def test_every_route_of_the_service_is_in_its_document_and_the_other_way_round(s
     limits = Limits(MAX_ROWS, WishLimits(10_000, 5.0), 1_000)
     about = Described(spec, binding(spec), MAX_ROWS)
     found = routes(
-        about, "1", limits, Violations(), sources, Doubts(cannot(spec.tag)), ("other:2",), no_feedback
+        about, "1", limits, Violations(), sources, Doubts(cannot(spec.tag)), ("other:2",), nothing, nothing
     )
     made = json.loads(asyncio.run(found["/docs.json"].pages["GET"]()).body)
     answered = {(route.template, method) for route in found.values() for method in route.methods}

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from models.manifest import FeatureEntry, InputEntry, Manifest, OutputEntry, SliceEntry
+from models.compared import SliceEntry
+from models.manifest import FeatureEntry, InputEntry, Manifest, OutputEntry
 from models.packaging import Material
 
 KINDS = ("tensor", "columns", "image", "regression", "positive")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -275,6 +276,127 @@ def test_inspect_of_a_damaged_bundle_names_the_file(case: Case, capsys: pytest.C
     (store.locate(case.tag) / "golden.npz").write_bytes(b"")
     assert main(["inspect", case.tag]) == 2
     assert "golden.npz was altered" in capsys.readouterr().err
+
+
+SUITE = """
+checks:
+  - {name: homes may matter, kind: invariance, change: {home: {others: true}}, within: 1, same_label: false}
+  - {name: everyone is good, kind: minimum_functionality, expect: {label: good}}
+  - {name: age is no news, kind: invariance, severity: warn, change: {age: {to: 4}}, within: 0}
+"""
+
+
+def suite(case: Case, text: str = SUITE) -> tuple[str, str]:
+    path = case.folder / "promises.yaml"
+    path.write_text(text)
+    return "--behaviour", str(path)
+
+
+def test_package_refuses_a_model_that_fails_its_suite_unless_told_otherwise(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = (*case.calibration(), "--without-explanations", "--without-uncertainty", *suite(case))
+    assert case.package(*plain) == 2
+    shown = capsys.readouterr().err
+    assert re.search(r"'everyone is good' holds for \d+\.\d% of 40 rows.*worst row \d+: bad 0\.\d+", shown)
+    assert not store.exists(case.tag)
+    assert case.package(*plain, "--allow-failing") == 0
+    assert main(["inspect", case.tag]) == 0
+    shown = capsys.readouterr().out
+    assert "behaviour  FAILS: 2 of 3 behavioural checks do not hold" in shown
+    assert "'everyone is good' holds for" in shown
+
+
+def test_allowing_failures_without_a_suite_is_a_mistake(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert case.package(*case.calibration(), "--allow-failing") == 2
+    assert "--allow-failing goes with --behaviour" in capsys.readouterr().err
+
+
+def test_check_runs_the_bundles_own_suite_and_says_where_it_fails(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = (*case.calibration(), "--without-explanations", "--without-uncertainty")
+    assert case.package(*plain, *suite(case), "--allow-failing") == 0
+    capsys.readouterr()
+    assert main(["check", case.tag]) == 1
+    shown = capsys.readouterr().out
+    for line in (
+        r"ok +homes may matter +invariance +40 +100\.0% +100\.0%",
+        r"FAILED +everyone is good +minimum_functionality +40 +\d+\.\d% +100\.0%",
+        r"warning +age is no news +invariance +\d+ +\d+\.\d% +100\.0%",
+        r" +row \d+: age \d -> 4: (good|bad) 0\.\d+ -> (good|bad) 0\.\d+",
+    ):
+        assert re.search(rf"^{line}$", shown, re.MULTILINE), shown
+    assert shown.endswith(f"{case.tag} FAILS: 2 of 3 behavioural checks do not hold\n")
+    assert main(["check", case.tag, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == open_bundle(store.locate(case.tag)).behaviour()
+
+
+def test_check_takes_another_suite_in_place_of_the_bundles_own(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = (*case.calibration(), "--without-explanations", "--without-uncertainty")
+    assert case.package(*plain) == 0
+    assert main(["check", case.tag]) == 2
+    assert f"{case.tag} has no behavioural suite of its own; give one by --suite" in capsys.readouterr().err
+    _, path = suite(case, SUITE.replace("{label: good}}", "{label: good}, severity: warn}"))
+    assert main(["check", case.tag, "--suite", path]) == 0
+    assert "passes with warnings: 2 of 3 behavioural checks do not hold" in capsys.readouterr().out
+    _, path = suite(case, SUITE.replace("to: 4", "to: old"))
+    assert main(["check", case.tag, "--suite", path]) == 2
+    shown = capsys.readouterr().err
+    assert shown == "error: check 'age is no news': change.age.to: value 0, age: 'old' is not a number\n"
+
+
+def test_evaluate_shows_every_slice_with_intervals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(tmp_path, "tensor")
+    plain = (*case.calibration(), "--without-explanations", "--without-uncertainty")
+    assert case.package(*plain) == 0
+    data = ("--data", str(tmp_path / "data.csv"), "--target", "outcome")
+    capsys.readouterr()
+    assert main(["evaluate", case.tag, case.tag, *data]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"production {case.tag}, candidate {case.tag}: 40 rows\n")
+    number = r"[+-]?\d\.\d{4}"
+    interval = rf"{number} \[{number}, {number}\]"
+    for name in ("accuracy", "brier", "log_loss", "auc"):
+        assert re.search(rf"^all +40 +{name} +{interval} +{interval} +{interval}$", shown, re.MULTILINE), (
+            shown
+        )
+    assert re.search(r"^renters +\d+ +accuracy", shown, re.MULTILINE)
+    assert main(["evaluate", case.tag, case.tag, *data, "--json", "--confidence", "0.8", "--seed", "3"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["confidence"], document["seed"], list(document["slices"])) == (
+        0.8,
+        3,
+        ["all", "renters"],
+    )
+
+
+def test_evaluate_tells_a_mistake_in_the_file_from_one_in_the_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ("--without-explanations", "--without-uncertainty")
+    cases = []
+    for kind in ("tensor", "regression"):
+        (tmp_path / kind).mkdir()
+        cases.append(Case(tmp_path / kind, kind))
+        assert cases[-1].package(*cases[-1].calibration(), *plain) == 0
+    first, second = (case.tag for case in cases)
+    data = str(tmp_path / "tensor" / "data.csv")
+    assert main(["evaluate", first, second, "--data", data, "--target", "outcome"]) == 2
+    assert f"error: {first} answers bad, good, {second} a value" in capsys.readouterr().err
+    assert main(["evaluate", first, first, "--data", data, "--target", "label"]) == 2
+    assert "data.csv: target column 'label' is not in the data" in capsys.readouterr().err
+    for confidence in ("much", "1", "nan"):
+        with pytest.raises(SystemExit) as caught:
+            main(["evaluate", first, first, "--data", data, "--target", "x", "--confidence", confidence])
+        assert caught.value.code == 2
+        assert f"{confidence} is no number between 0.5 and 0.999" in capsys.readouterr().err
 
 
 def test_list_shows_every_bundle_and_says_which_cannot_be_used(

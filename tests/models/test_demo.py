@@ -14,8 +14,10 @@ from models.demo import credit, registry
 from models.demo.measures import auc
 from models.gate import parity
 from models.packaging import untried
+from service.adapters.bundles import slices_of
 from service.adapters.onnx import OnnxModel
 from service.domain.schema import label_indices
+from service.domain.slices import ALL, members
 
 CPU = ("CPUExecutionProvider",)
 CREDIT = tuple(tag for tag in registry.RECIPES if tag.startswith("credit:"))
@@ -144,5 +146,30 @@ def test_a_bundle_of_an_earlier_version_is_built_again(
     demo_bundle(tag)
     assert not registry.due(tag)
     assert registry.due("credit:unbuilt")
-    monkeypatch.setattr(Bundle, "uncertainty", lambda _: None)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Bundle, "uncertainty", lambda _: None)
+        assert registry.due(tag)
+    monkeypatch.setattr(registry, "SLICES", registry.SLICES[:-1])
+    assert registry.due(tag)
+
+
+@pytest.mark.parametrize("tag", CREDIT)
+def test_every_slice_of_the_demo_has_rows_and_none_has_all(
+    demo_bundle: Callable[[str], Bundle], tag: str
+) -> None:
+    bundle = demo_bundle(tag)
+    rows = canonical_rows(bundle.spec.schema, credit.table("held_out"))
+    for name, mask in members(slices_of(bundle), rows).items():
+        assert 0.01 < mask.mean() < 0.9 or name == ALL, name
+
+
+def test_a_bundle_with_another_suite_is_built_again(
+    demo_bundle: Callable[[str], Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tag = registry.DEFAULT[0]
+    demo_bundle(tag)
+    assert not registry.due(tag)
+    changed = tmp_path / "changed.yaml"
+    changed.write_text("checks: []")
+    monkeypatch.setattr(registry, "suite", lambda _: changed)
     assert registry.due(tag)

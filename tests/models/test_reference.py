@@ -12,11 +12,10 @@ from models.reference import (
     ReferenceVariable,
     cut_points,
     read_reference,
-    score_columns,
     summarise,
-    variable_columns,
     write_reference,
 )
+from service.domain.variables import score_columns, variable_columns
 from tests.models.graphs import HOMES, Tiny, tiny
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from typing import Any, get_args
@@ -12,8 +13,12 @@ from numpy.typing import NDArray
 
 from service.domain.breaker import Breaker
 from service.domain.comparison import Comparison
+from service.domain.conditions import Compare
+from service.domain.disagreement.measure import Pair
 from service.domain.disagreement.reasons import ReasonsComparison
-from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Outcome, ShadowBatch
+from service.domain.evidence.measures import DISAGREEMENT
+from service.domain.evidence.sheet import sheet
+from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Origin, Outcome, Parts, ShadowBatch
 from service.domain.schema import FeatureBatch, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
@@ -25,6 +30,12 @@ POISON, NOT_A_NUMBER, LATE, BUG = 101.0, 102.0, 103.0, 104.0
 """A row that starts with one of these makes the fake candidate misbehave."""
 UNFOUNDED = 105.0
 """A row that starts with this has attributions that are no numbers."""
+
+
+def origin_of(*names: str, rows: int = 1) -> Origin:
+    """Whole requests of ``rows`` each."""
+    each = np.full(len(names), rows)
+    return Parts(names, each, each * 0, each).origin()
 
 
 class FakeAccount:
@@ -120,12 +131,11 @@ class World:
         self.production_fails = False
         monkeypatch.setattr(time, "thread_time", lambda: self.cpu)
         self.shadow = CandidateShadow(
-            production=spec(),
-            candidate=spec("new"),
+            sheet=sheet(Pair(spec(), spec("new")), DISAGREEMENT),
             project=lambda rows: rows,
             infer=self.infer,
             answer_as_production=self.answer_as_production,
-            slices=(Slice("renters", 1, 1.0),),
+            slices=(Slice("renters", Compare(1, "==", 1.0)),),
             account=self.account,
             sink=self.sink,
             limits=ShadowLimits(**{"deadline": 2.0, "queue_rows": 1_000, "batch_rows": 64, **limits}),
@@ -174,7 +184,7 @@ class World:
             np.full(len(rows), canary, np.uint8),
             np.full(len(rows), sender, np.int16),
             self.now - age,
-            ("id",),
+            origin_of("id", rows=len(rows)),
         )
         self.shadow.offer(batch)
 
@@ -185,3 +195,18 @@ class World:
     @property
     def outcomes(self) -> dict[str, int]:
         return dict(self.account.rows)
+
+
+def scenario(world: World, seed: int) -> None:
+    """Weathers all kinds of rows and faults, the same for the same seed."""
+    draw = random.Random(seed)
+    kinds = [1.0] * draw.choice([100, 300, 3_000]) + [POISON, NOT_A_NUMBER, LATE, BUG, UNFOUNDED]
+    for _ in range(60):
+        world.cpu_of_a_late_run = draw.choice([0.0, 1.5])
+        world.production_fails = draw.random() < 0.2
+        world.now += draw.choice([0.0, 0.0, 0.1, 1.2])
+        firsts = draw.choices(kinds, k=draw.randrange(1, 30))
+        world.offer(*firsts, canary=draw.random() < 0.3, age=draw.choice([0, 0, 0, 3]))
+        for _ in range(draw.randrange(40)):
+            world.shadow.run_once(wait=0.0)
+    world.work()

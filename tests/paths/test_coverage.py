@@ -17,6 +17,7 @@ from service.domain.uncertainty.lac import LAC
 from service.domain.uncertainty.measure import Asked, Material
 from service.paths.coverage import Coverage, Watched
 from tests.domain.uncertainty import shams
+from tests.paths.shadows import origin_of
 
 SLICES = ("owner",)
 
@@ -47,9 +48,8 @@ class World:
 
     def batch(self, rows: FeatureBatch, scores: Any, answerers: Any, received: float = np.inf) -> ShadowBatch:
         count = len(rows)
-        return ShadowBatch(
-            rows, scores, np.asarray(answerers, np.uint8), np.zeros(count, np.int16), received, ("id",)
-        )
+        origin, senders = origin_of("id", rows=count), np.zeros(count, np.int16)
+        return ShadowBatch(rows, scores, np.asarray(answerers, np.uint8), senders, received, origin)
 
     def labelled(self, number: int, labels: Any, kept: Any, scores: Any, owners: Any = None) -> Labelled:
         who = answerer(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from service.adapters import prometheus
+from service.adapters.shadow_metrics import ShadowMetrics
 from service.domain.disagreement.gap import PROBABILITY_BUCKETS
 from service.domain.explainers.game import Players, Subject
 from service.domain.explainers.offer import offer
@@ -23,7 +24,7 @@ from service.domain.schema import FeatureBatch, Scores
 from service.errors import InferenceError
 from service.wiring.shadow import MetricsSink
 from tests.domain.models import spec
-from tests.paths.shadows import BUG, LATE, NOT_A_NUMBER, POISON, UNFOUNDED, World
+from tests.paths.shadows import NOT_A_NUMBER, POISON, UNFOUNDED, World, origin_of, scenario
 
 Make = Callable[..., World]
 
@@ -169,20 +170,6 @@ def test_a_crash_while_explaining_has_a_name(make: Make) -> None:
     assert world.account.shown("running")[-1] is False
 
 
-def scenario(world: World, seed: int) -> None:
-    draw = random.Random(seed)
-    kinds = [1.0] * draw.choice([100, 300, 3_000]) + [POISON, NOT_A_NUMBER, LATE, BUG, UNFOUNDED]
-    for _ in range(60):
-        world.cpu_of_a_late_run = draw.choice([0.0, 1.5])
-        world.production_fails = draw.random() < 0.2
-        world.now += draw.choice([0.0, 0.0, 0.1, 1.2])
-        firsts = draw.choices(kinds, k=draw.randrange(1, 30))
-        world.offer(*firsts, canary=draw.random() < 0.3, age=draw.choice([0, 0, 0, 3]))
-        for _ in range(draw.randrange(40)):
-            world.shadow.run_once(wait=0.0)
-    world.work()
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_every_rows_outcome_is_the_same_with_and_without_reasons(make: Make, seed: int) -> None:
     limits = {"batch_rows": random.Random(seed).choice([1, 7, 64]), "queue_rows": 200}
@@ -207,7 +194,7 @@ def test_a_candidate_that_answers_alike_for_other_reasons_is_seen_before_promoti
 ) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     registry = prometheus.new_registry()
-    sink = MetricsSink(prometheus.ShadowMetrics(registry, PROBABILITY_BUCKETS), "m:new")
+    sink = MetricsSink(ShadowMetrics(registry, PROBABILITY_BUCKETS), "m:new")
     rng = np.random.default_rng(3)
     background = np.repeat(rng.normal(size=(60, 1)), 3, axis=1).astype(np.float32)
     before, after = roles(2, 1, 0), roles(1, 2, 0)
@@ -226,7 +213,8 @@ def test_a_candidate_that_answers_alike_for_other_reasons_is_seen_before_promoti
     rows = np.repeat(rng.normal(size=(50, 1)), 3, axis=1).astype(np.float32)  # all three columns say the same
     senders = np.zeros(50, np.int16)
     canary = np.zeros(50, np.bool_)
-    world.shadow.offer(ShadowBatch(rows, before(rows), canary, senders, world.now, ("id",)))
+    origin = origin_of("id", rows=50)
+    world.shadow.offer(ShadowBatch(rows, before(rows), canary, senders, world.now, origin))
     world.work()
 
     samples = prometheus.Page(registry, None).samples()

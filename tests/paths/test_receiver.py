@@ -8,7 +8,7 @@ import pytest
 from service.domain.observation import Parts, ShadowBatch
 from service.paths.recorder import NoRecorder
 from service.paths.shadow import RefusedCandidate, ShadowReceiver
-from tests.paths.shadows import FakeAccount, World
+from tests.paths.shadows import FakeAccount, World, origin_of
 
 
 class FakeCandidate:
@@ -34,7 +34,8 @@ def receiver(candidate: FakeCandidate) -> ShadowReceiver:
 
 def rows_of(count: int) -> ShadowBatch:
     zeros = np.zeros((count, 3), np.float32)
-    return ShadowBatch(zeros, zeros[:, :2], np.zeros(count, np.uint8), np.zeros(count, np.int16), 0.0, ())
+    origin = origin_of("id", rows=count)
+    return ShadowBatch(zeros, zeros[:, :2], np.zeros(count, np.uint8), np.zeros(count, np.int16), 0.0, origin)
 
 
 def test_a_sender_that_is_new_or_unknown_to_this_life_is_asked_what_it_lost(

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.domain.conditions import Compare, Missing
+from service.domain.evidence.paired import Settle
 from service.domain.labels import Joined, Learn, Record, answerer
 from service.domain.observation import Parts, ShadowBatch
 from service.domain.slices import Slice
 from service.errors import StoreError
-from service.paths.recorder import DAY, Recorder, RecordLimits
+from service.paths.recorder import DAY, Recorder, RecordLimits, slice_bits
 from tests.domain.models import spec
 from tests.paths.shadows import FakeAccount
 
@@ -50,7 +52,7 @@ class FakeStore:
                 new.add(key)
         return new
 
-    def join(self, learn: Learn) -> Joined:
+    def join(self, learn: Learn, settle: Settle | None) -> Joined:
         self.takes(self.slow)
         self.joins += 1
         if isinstance(self.error, StoreError):
@@ -82,7 +84,7 @@ class World:
             account=self.page,
             store=lambda: self.store,
             answerers=(PRODUCTION, CANARY, None),
-            slices=(Slice("renters", 1, 1.0),),
+            slices=(Slice("renters", Compare(1, "==", 1.0)),),
             limits=RecordLimits(**{"batch": 10, **limits}),
             judge=lambda batch: batch.scores * 2.0,
             joined=self.found.append,
@@ -94,16 +96,17 @@ class World:
         count = rows * len(names)
         values = np.array([[number, number % 2, 0] for number in range(count)], np.float32).reshape(-1, 3)
         positive = np.linspace(0, 1, count, dtype=np.float32)
+        each = np.full(len(names), rows)
+        parts = Parts(names, each, each * 0 + first, each + first)
         batch = ShadowBatch(
             values,
             np.stack([1 - positive, positive], axis=1),
             np.full(count, who, np.uint8),
             np.full(count, sender, np.int16),
             self.now,
-            names,
+            parts.origin(),
         )
-        each = np.full(len(names), rows)
-        self.recorder.offer(batch, Parts(names, each, each * 0 + first, each + first))
+        self.recorder.offer(batch, parts)
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -128,6 +131,16 @@ def test_an_answer_is_recorded_with_all_that_a_label_will_want() -> None:
     assert record.slices.tolist() == [0, 1]
     assert dict(world.page.rows) == {"written": 4}
     assert dict(world.page.by_sender) == {3: 4}
+
+
+def test_each_slice_is_a_bit_of_the_rows_that_its_condition_holds_of() -> None:
+    slices = (Slice("old", Compare(0, ">", 60.0)), Slice("homeless", Missing(1)))
+    rows = np.array([[70, np.nan], [70, 1], [20, np.nan], [20, 1]], np.float32)
+    scores, production, sender = np.zeros((4, 2), np.float32), np.zeros(4, np.uint8), np.zeros(4, np.int16)
+    parts = Parts(("a",), np.array([4]), np.array([0]), np.array([4]))
+    bits = slice_bits(slices, ShadowBatch(rows, scores, production, sender, 0.0, parts.origin()))
+    assert bits.tolist() == [0b11, 0b01, 0b10, 0b00]
+    assert bits.dtype == np.uint32
 
 
 def test_answers_wait_a_second_for_others_unless_there_are_enough() -> None:
@@ -196,10 +209,10 @@ def test_a_store_that_fails_is_tried_again_after_longer_and_longer_pauses_and_no
     world.offer("a")
     tries = []
     for _ in range(2_000):
-        before = world.recorder._resume
+        before = world.recorder._patience._resume
         world.turn(0.1)
-        if world.recorder._resume != before:
-            tries.append(world.recorder._resume - world.now)
+        if world.recorder._patience._resume != before:
+            tries.append(world.recorder._patience._resume - world.now)
     assert tries[:7] == pytest.approx([0.5, 1, 2, 4, 8, 16, 30])
     world.offer("b")
     world.store.error = None

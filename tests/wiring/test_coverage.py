@@ -8,7 +8,7 @@ from typing import Any
 from service.adapters.bundles import Loaded
 from service.errors import BundleError
 from service.settings import Environment, Settings
-from service.wiring.coverage import coverage
+from service.wiring.coverage import coverage, watched_models
 
 
 class Damaged:
@@ -27,6 +27,8 @@ class Silent:
 def test_a_bundle_whose_measures_cannot_be_used_costs_its_coverage_alone(tmp_path: Path) -> None:
     loaded: Any = Loaded(Damaged(), None, None)  # type: ignore[arg-type]  # nothing else is asked
     metrics: Any = Silent()
-    found = coverage(Settings(production="m:1"), Environment(home=tmp_path), loaded, [None, loaded], metrics)
+    settings, environment = Settings(production="m:1"), Environment(home=tmp_path)
+    watched = watched_models(settings, environment, loaded, [None, loaded])
+    found = coverage(settings, environment, watched, metrics)
     assert found.watched == {}
     assert found.judged_by(0) == ""

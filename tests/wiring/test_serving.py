@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from service.adapters.bundles import Loaded
-from service.adapters.prometheus import EdgeMetrics, new_registry
+from service.adapters.edge_metrics import EdgeMetrics
+from service.adapters.prometheus import new_registry
 from service.domain.uncertainty.quantifier import Doubt
 from service.settings import Environment, Settings
 from service.wiring.doubting import Doubts

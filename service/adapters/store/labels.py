@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, insert, select
 
-from service.adapters.store.tables import DELIVERIES, RECORDS, State
+from service.adapters.store.statements import chunks
+from service.adapters.store.tables import ANSWERS, DELIVERIES, RECORDS, State
 from service.domain.labels import Filed, Given, Label, LabelConflict, LabelCount, Labels, news
 
-CHUNK = 500
-"""Names in one IN: SQLite's statements take no endless lists."""
-
 Outcome: TypeAlias = Filed | LabelConflict | LabelCount
-
-T = TypeVar("T")
 
 
 class _Told(NamedTuple):
@@ -82,19 +78,17 @@ def read(text: str) -> tuple[int, dict[int, Label]]:
     return len(found), {row: label for row, label in enumerate(found) if label is not None}
 
 
-def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
-    """The items, ``size`` at a time."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def _totals(connection: Connection, names: Sequence[str]) -> dict[str, int]:
-    """Rows of each request that has a record; of its first answer, where the id was used again."""
+    """Rows of each request whose answer is known; of its first one, where the id was used again.
+
+    Where records are kept of some requests alone, there may be both models' answers to others.
+    """
     found: dict[str, int] = {}
-    for some in chunks(names):
-        query = select(RECORDS.c.request_id, RECORDS.c.total).where(RECORDS.c.request_id.in_(some))
-        newest_first = connection.execute(query.order_by(RECORDS.c.id.desc()))
-        found.update((name, total) for name, total in newest_first)
+    for table in (RECORDS, ANSWERS):
+        for some in chunks([name for name in names if name not in found]):
+            query = select(table.c.request_id, table.c.total).where(table.c.request_id.in_(some))
+            newest_first = connection.execute(query.order_by(table.c.id.desc()))
+            found.update((name, total) for name, total in newest_first)
     return found
 
 

@@ -17,8 +17,21 @@ from sqlalchemy import (
     update,
 )
 
-from service.adapters.store.tables import DELIVERIES, OPEN, RECORDS, State
+from service.adapters.store.tables import (
+    ANSWERS,
+    CASES,
+    DELIVERIES,
+    HOURS,
+    OPEN,
+    PAIRINGS,
+    RECORDS,
+    TOTALS,
+    WRITERS,
+    State,
+)
 
+HOUR = 3_600
+"""Seconds."""
 STEP = 500
 """Entries of a table that one transaction deletes."""
 BLOCK = 10_000
@@ -30,6 +43,7 @@ CHARACTERS = 100
 
 SIZES: dict[Table, ColumnElement[int]] = {
     RECORDS: RECORDS.c.rows,
+    ANSWERS: ANSWERS.c.rows,
     DELIVERIES: 1
     + func.length(DELIVERIES.c.labels, type_=Integer) // literal_column(str(CHARACTERS), Integer),
 }
@@ -85,10 +99,39 @@ def sweep(connection: Connection, before: float, over: dict[str, int]) -> int:
     Returns:
         How many entries went; with as many as ``STEP`` there may be more.
     """
-    records, deliveries = RECORDS.c, DELIVERIES.c
-    return _oldest(connection, RECORDS, records.answered_at, before, over) + _oldest(
-        connection, DELIVERIES, deliveries.labelled_at, before, over
-    )
+    times = {
+        RECORDS: RECORDS.c.answered_at,
+        ANSWERS: ANSWERS.c.answered_at,
+        DELIVERIES: DELIVERIES.c.labelled_at,
+    }
+    return sum(_oldest(connection, table, time, before, over) for table, time in times.items())
+
+
+def forget(connection: Connection, before: float) -> bool:
+    """Deletes some of the hourly sums and cases older than ``before``, then pairings that nobody writes to.
+
+    Args:
+        before: seconds since 1970.
+
+    Returns:
+        Whether there may be more.
+    """
+    oldest = connection.execute(select(func.min(HOURS.c.hour))).scalar()
+    if oldest is not None and (oldest + 1) * HOUR <= before:
+        connection.execute(delete(HOURS).where(HOURS.c.hour == oldest))
+        return True
+    old = select(CASES.c.id).where(CASES.c.at < before).order_by(CASES.c.at).limit(STEP)
+    if connection.execute(delete(CASES).where(CASES.c.id.in_(old))).rowcount:
+        return True
+    unused = select(PAIRINGS.c.id).where(PAIRINGS.c.written_at < before).limit(1)
+    # who writes to it meanwhile is waited for, and then it stays
+    gone = delete(PAIRINGS).where(PAIRINGS.c.id.in_(unused), PAIRINGS.c.written_at < before)
+    number = connection.execute(gone.returning(PAIRINGS.c.id)).scalar()
+    if number is None:
+        return False
+    for table in (WRITERS, TOTALS, HOURS, CASES):
+        connection.execute(delete(table).where(table.c.pairing == number))
+    return True
 
 
 def heal(connection: Connection) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from service.adapters.store import labels, records, retention
+from service.adapters.store import evidence, joining, labels, records, retention
 from service.adapters.store.database import Database
 from service.adapters.store.labels import Outcome
-from service.adapters.store.tables import DELIVERIES, KNOWLEDGE, RECORDS
+from service.adapters.store.tables import KNOWLEDGE
+from service.domain.evidence.books import Books, Key, Page
+from service.domain.evidence.cases import Case
+from service.domain.evidence.paired import Batch, Settle
 from service.domain.labels import Given, Joined, Learn, Record
 from service.errors import StoreError
 
@@ -19,16 +25,19 @@ TRIES = 3
 
 
 class Store:
-    """Answers and labels. Every method raises ``StoreError`` where nothing was done and a later try may help.
+    """Answers, labels and evidence. Every method raises ``StoreError`` where nothing was done and a later try
+    may help.
 
     Args:
         database: where they are.
+        now: seconds since 1970.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._now = now
         self._register = records.Register()
-        self._holdings = {table.name: retention.Holdings(table) for table in (RECORDS, DELIVERIES)}
+        self._holdings = {table.name: retention.Holdings(table) for table in retention.SIZES}
         self._over = dict.fromkeys(self._holdings, 0)
 
     def file(self, given: Sequence[Given]) -> list[Outcome]:
@@ -50,14 +59,49 @@ class Store:
             self._register.forget()
             raise
 
-    def join(self, learn: Learn) -> Joined:
-        """Joins what labels and answers have come; what was joined and what was learnt are one step."""
+    def add(self, batch: Batch) -> bool:
+        """Adds what a shadow saw of a candidate, whole; False where this batch is there already."""
+        with self._database.begin() as connection:
+            return evidence.add(connection, batch, self._now())
+
+    def sums(self, key: Key) -> tuple[Books, float | None]:
+        """Everything seen of a candidate by all replicas, and since when (seconds since 1970)."""
+        with self._database.look() as connection:
+            return evidence.sums(connection, key)
+
+    def hours(self, key: Key, page: Page) -> list[tuple[int, NDArray[np.float64]]]:
+        """The sums of one page by hours since 1970, the oldest first."""
+        with self._database.look() as connection:
+            return evidence.hours(connection, key, page)
+
+    def keys(self, production: str) -> list[Key]:
+        """Every candidate of which there is evidence beside this production model, the newest first."""
+        with self._database.look() as connection:
+            return evidence.keys(connection, production)
+
+    def cases(self, key: Key) -> list[Case]:
+        """All cases that are kept of a candidate, by kind and slice, the best rank first."""
+        with self._database.look() as connection:
+            return evidence.cases(connection, key)
+
+    def keep_cases(self, key: Key, worst: int, sample: int, before: float) -> None:
+        """Keeps the best ``worst``, and the best ``sample`` of each slice, of cases since ``before``."""
+        with self._database.begin() as connection:
+            number = evidence.number_of(connection, key)
+            if number is not None:
+                evidence.trim(connection, number, worst, sample, before)
+
+    def join(self, learn: Learn, settle: Settle | None = None) -> Joined:
+        """Joins what labels and answers have come; what was joined and what follows from it are one step.
+
+        Without ``settle`` both models' answers are left alone, and wait for labels that come later.
+        """
         with self._database.look() as connection:  # which takes no lock
-            if not records.news(connection):
+            if not joining.news(connection):
                 return Joined()
         try:
             with self._database.begin() as connection:
-                return records.join(connection, self._register, learn)
+                return joining.join(connection, self._register, learn, settle, self._now())
         except Exception:
             self._register.forget()
             raise
@@ -82,6 +126,14 @@ class Store:
             gone = retention.sweep(connection, before, over)
         self._over = over
         return gone >= retention.STEP
+
+    def forget(self, before: float) -> bool:
+        """Deletes some of the evidence older than ``before`` (seconds since 1970); whether there may be more.
+
+        What a candidate's rows add up to stays for as long as somebody writes evidence of it.
+        """
+        with self._database.begin() as connection:
+            return retention.forget(connection, before)
 
     def close(self) -> None:
         """Hangs up."""

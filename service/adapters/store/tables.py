@@ -24,6 +24,7 @@ METADATA = MetaData()
 
 _ID = BigInteger().with_variant(Integer, "sqlite")  # the only type that SQLite numbers by itself
 _NAME = String(128)
+_TAG = String(255)
 
 
 class State(IntEnum):
@@ -96,3 +97,87 @@ KNOWLEDGE = Table(
     Column("value", LargeBinary, nullable=False),
 )
 """What was learnt from joined rows; opaque here."""
+
+PAIRINGS = Table(
+    "pairings",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("production", _TAG, nullable=False),
+    Column("candidate", _TAG, nullable=False),
+    Column("digest", String(32), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("written_at", Double, nullable=False),
+    UniqueConstraint("digest", "production", "candidate"),
+)
+"""Models under comparison, and when the first and the last of their evidence was written.
+
+Whoever changes sums or cases of one has its row locked until the transaction ends.
+"""
+
+WRITERS = Table(
+    "writers",
+    METADATA,
+    Column("pairing", Integer, primary_key=True, autoincrement=False),
+    Column("writer", String(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""The number of the last batch that each process has written."""
+
+TOTALS = Table(
+    "totals",
+    METADATA,
+    Column("pairing", Integer, primary_key=True, autoincrement=False),
+    Column("book", String(32), primary_key=True),
+    Column("page", Text, primary_key=True),
+    Column("sums", LargeBinary, nullable=False),
+)
+"""All that was ever seen of each page, float64; what ``HOURS`` has and what left it."""
+
+HOURS = Table(
+    "hours",
+    METADATA,
+    Column("pairing", Integer, primary_key=True, autoincrement=False),
+    Column("book", String(32), primary_key=True),
+    Column("page", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("sums", LargeBinary, nullable=False),
+    Index("hours_by_hour", "hour", "pairing"),
+)
+"""The same by hours since 1970."""
+
+CASES = Table(
+    "cases",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("pairing", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("slice", Text, nullable=False),
+    Column("rank", Double, nullable=False),
+    Column("request_id", _NAME, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("document", Text, nullable=False),
+    UniqueConstraint("pairing", "kind", "slice", "request_id", "row"),
+    Index("cases_by_rank", "pairing", "kind", "slice", "rank"),
+    Index("cases_by_age", "at"),
+)
+"""Single rows worth a look, as JSON."""
+
+ANSWERS = Table(
+    "paired_answers",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("request_id", _NAME, nullable=False),
+    Column("pairing", Integer, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("answered_at", Double, nullable=False),
+    Column("joined", Integer, nullable=False),
+    Column("scores", LargeBinary, nullable=False),
+    Column("slices", LargeBinary),
+    UniqueConstraint("request_id", "pairing", "first"),
+)
+"""Both models' answers, one row for each request or part of one: scores float32 [2, rows, outputs], those of
+production first; slices uint32. Ids grow with time, as those of records do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from string import Template
 from typing import TypeAlias
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
@@ -12,7 +13,80 @@ from service.errors import StoreError
 
 Step: TypeAlias = Callable[[Connection], None]
 
-STEPS: tuple[Step, ...] = ()
+
+def _keep_evidence(connection: Connection) -> None:
+    """Version 2: what shadows saw."""
+    words = {
+        "sqlite": {"ID": "INTEGER", "NUMBER": "INTEGER", "REAL": "DOUBLE", "BYTES": "BLOB"},
+        "postgresql": {"ID": "BIGSERIAL", "NUMBER": "SERIAL", "REAL": "DOUBLE PRECISION", "BYTES": "BYTEA"},
+    }[connection.dialect.name]
+    for statement in EVIDENCE.split(";"):
+        connection.exec_driver_sql(Template(statement).substitute(words))
+
+
+EVIDENCE = """
+CREATE TABLE pairings (
+    id $NUMBER NOT NULL PRIMARY KEY,
+    production VARCHAR(255) NOT NULL,
+    candidate VARCHAR(255) NOT NULL,
+    digest VARCHAR(32) NOT NULL,
+    description TEXT NOT NULL,
+    since $REAL NOT NULL,
+    written_at $REAL NOT NULL,
+    UNIQUE (digest, production, candidate)
+);
+CREATE TABLE writers (
+    pairing INTEGER NOT NULL,
+    writer VARCHAR(32) NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (pairing, writer)
+);
+CREATE TABLE totals (
+    pairing INTEGER NOT NULL,
+    book VARCHAR(32) NOT NULL,
+    page TEXT NOT NULL,
+    sums $BYTES NOT NULL,
+    PRIMARY KEY (pairing, book, page)
+);
+CREATE TABLE hours (
+    pairing INTEGER NOT NULL,
+    book VARCHAR(32) NOT NULL,
+    page TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    sums $BYTES NOT NULL,
+    PRIMARY KEY (pairing, book, page, hour)
+);
+CREATE INDEX hours_by_hour ON hours (hour, pairing);
+CREATE TABLE cases (
+    id $ID NOT NULL PRIMARY KEY,
+    pairing INTEGER NOT NULL,
+    kind VARCHAR(16) NOT NULL,
+    slice TEXT NOT NULL,
+    rank $REAL NOT NULL,
+    request_id VARCHAR(128) NOT NULL,
+    row INTEGER NOT NULL,
+    at $REAL NOT NULL,
+    document TEXT NOT NULL,
+    UNIQUE (pairing, kind, slice, request_id, row)
+);
+CREATE INDEX cases_by_rank ON cases (pairing, kind, slice, rank);
+CREATE INDEX cases_by_age ON cases (at);
+CREATE TABLE paired_answers (
+    id $ID NOT NULL PRIMARY KEY,
+    request_id VARCHAR(128) NOT NULL,
+    pairing INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    answered_at $REAL NOT NULL,
+    joined INTEGER NOT NULL,
+    scores $BYTES NOT NULL,
+    slices $BYTES,
+    UNIQUE (request_id, pairing, first)
+)
+"""
+
+STEPS: tuple[Step, ...] = (_keep_evidence,)
 """The i-th makes version i + 2 out of version i + 1, by statements that never change afterwards."""
 LOCK = 0x7573
 """PostgreSQL's advisory lock of whoever upgrades; any number that is the same everywhere."""

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.disagreement.measure import Compared, Contributions, Pair, Sums
 from service.domain.schema import ModelSpec, Scores, label_indices
+
+ARROW = " -> "
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """One column for each change of label, ``FROM -> TO``: how many rows made it."""
+
+    name: str = "flips"
+
+    def columns(self, pair: Pair) -> tuple[str, ...]:
+        return tuple(_quoted(before) + ARROW + _quoted(after) for before, after in changes(pair))
+
+    def contributions(self, pair: Pair, compared: Compared) -> Contributions:
+        found = flips(pair.production, pair.candidate, compared.before, compared.after)
+        return np.asarray(found[:, None] == _codes(len(pair.production.classes)), dtype=np.float64)
+
+    def show(self, pair: Pair, sums: Sums, rows: int) -> dict[str, Any]:
+        flipped = int(sums.sum())
+        return {
+            "flipped": flipped,
+            "rate": flipped / rows if rows else None,
+            "matrix": [
+                {"from": before, "to": after, "rows": int(count)}
+                for (before, after), count in zip(changes(pair), sums, strict=True)
+                if count
+            ],
+        }
+
+
+def changes(pair: Pair) -> list[tuple[str, str]]:
+    """Every (from, to) of different classes, in the order of the columns; none for a regression."""
+    classes = pair.production.classes
+    return [(before, after) for before in classes for after in classes if before != after]
 
 
 def flips(production: ModelSpec, candidate: ModelSpec, a: Scores, b: Scores) -> NDArray[np.intp]:
@@ -22,12 +59,13 @@ def flips(production: ModelSpec, candidate: ModelSpec, a: Scores, b: Scores) -> 
     return np.where(before == after, -1, before * len(production.classes) + after)
 
 
-def count_flips(codes: NDArray[np.intp], classes: tuple[str, ...]) -> Counter[tuple[str, str]]:
-    """Rows by (from, to), for the codes of ``flips``."""
-    values, rows = np.unique(codes[codes >= 0], return_counts=True)
-    return Counter(
-        {
-            (classes[int(value) // len(classes)], classes[int(value) % len(classes)]): int(count)
-            for value, count in zip(values, rows, strict=True)
-        }
-    )
+def _codes(classes: int) -> NDArray[np.intp]:
+    """The code of each column."""
+    every = np.arange(classes * classes)
+    changed: NDArray[np.intp] = every[every // classes != every % classes]
+    return changed
+
+
+def _quoted(name: str) -> str:
+    """A class whose own name has an arrow in it is quoted, or two columns might share a name."""
+    return json.dumps(name) if ARROW in name else name

@@ -82,3 +82,19 @@ class Measure(Protocol):
 
     def show(self, pair: Pair, sums: Sums, rows: int) -> dict[str, Any]:
         """What the sums over ``rows`` rows say, ready for JSON; None where rows are too few to say it."""
+
+
+def mean(total: float, rows: int) -> float | None:
+    """The mean of what ``rows`` rows add up to; None where there is none."""
+    return float(total) / rows if rows else None
+
+
+def truth(compared: Compared) -> NDArray[np.intp] | NDArray[np.float64]:
+    """The labels of the compared rows, [rows].
+
+    Raises:
+        ValueError: they are not known.
+    """
+    if compared.labels is None:
+        raise ValueError("who was right cannot be said of rows whose truth is not known")
+    return compared.labels

@@ -49,6 +49,17 @@ class Answers(NamedTuple):
     """Bit i: the row is in the i-th slice, [rows]; None where there are no slices."""
 
 
+class Kept(NamedTuple):
+    """``Answers`` as the store has them."""
+
+    pairing: Pairing
+    answers: Answers
+    joined: int = 0
+    """They were joined with the deliveries of their request whose number is below."""
+    id: int = 0
+    """The store's name for them; later ones have larger names."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledAnswers:
     """Rows that both models answered and whose truth is now known."""
@@ -61,6 +72,8 @@ class LabelledAnswers:
     """[rows]: indices into production's classes, or values of a regression."""
     slices: NDArray[np.uint32]
     """[rows]: bit i says that the row is in the i-th slice."""
+    hour: int = 0
+    """In which their labels came, since 1970; rows of different hours come apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +82,7 @@ class Settled:
 
     key: Key
     hour: int
-    """Hours since 1970."""
+    """Hours since 1970, as ``LabelledAnswers`` has it."""
     books: Books
 
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 WIDTH = 720
 MARGIN = 24
 
-Ink: TypeAlias = Literal["paper", "text", "muted", "grid", "raise", "lower", "warning"]
+Ink: TypeAlias = Literal["paper", "text", "muted", "grid", "band", "raise", "lower", "warning"]
 
 INKS: dict[Ink, tuple[str, str]] = {
     "paper": ("#ffffff", "#0d1117"),
     "text": ("#1f2328", "#e6edf3"),
     "muted": ("#59636e", "#9198a1"),
     "grid": ("#dfe3e8", "#30363d"),
+    "band": ("#d6e9f5", "#173b54"),
     "raise": ("#0072b2", "#56b4e9"),
     "lower": ("#d55e00", "#e69f00"),
     "warning": ("#9a3412", "#ffb86b"),

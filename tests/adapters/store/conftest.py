@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 assert server.poll() is None, "PostgreSQL did not start"
             yield f"postgresql+psycopg://tester@/postgres?host={home}"
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # it would wait for whoever a failed test left connected
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.system("postgres"))])

@@ -19,12 +19,14 @@ from sqlalchemy import Connection, event, insert, select, text, update
 from service.adapters.store.database import Database
 from service.adapters.store.store import Store
 from service.adapters.store.tables import KNOWLEDGE, SCHEMA
-from service.adapters.store.upgrades import upgrade
+from service.adapters.store.upgrades import STEPS, upgrade
 from service.domain.labels import Filed, Joined
 from service.errors import ConfigurationError, StoreError
 from tests.adapters.store.answers import given, record
 
 ROOT = Path(__file__).parents[3]
+NEWEST = len(STEPS) + 1
+"""Version of the tables."""
 
 # Says which labels were acknowledged, one a line, for as long as it lives.
 WRITER = """
@@ -245,7 +247,7 @@ def test_an_old_store_takes_every_step_that_it_lacks_and_no_other(url: str) -> N
         return lambda connection: taken.append(name)
 
     with database.begin() as connection:
-        assert connection.execute(select(SCHEMA.c.version)).scalar_one() == 1
+        connection.execute(update(SCHEMA).values(version=1))
         upgrade(connection, [step("to 2"), step("to 3")])
         upgrade(connection, [step("to 2"), step("to 3"), step("to 4")])
         upgrade(connection, [step("to 2"), step("to 3"), step("to 4")])
@@ -263,12 +265,12 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(url: str) -> None:
 
     def attempt() -> None:
         with database.begin() as connection:
-            upgrade(connection, [halfway])
+            upgrade(connection, [*STEPS, halfway])
 
     with pytest.raises(ZeroDivisionError):
         attempt()
     with database.begin() as connection:
-        assert connection.execute(select(SCHEMA.c.version)).scalar_one() == 1
+        assert connection.execute(select(SCHEMA.c.version)).scalar_one() == NEWEST
         connection.execute(text("ALTER TABLE records ADD COLUMN more INTEGER"))  # so it is not there
     database.close()
 
@@ -277,10 +279,10 @@ def test_a_store_of_a_newer_service_is_refused_and_left_alone(url: str, make: Ca
     database = Database(url, patience=10)
     with database.begin() as connection:
         connection.execute(update(SCHEMA).values(version=7))
-    with pytest.raises(StoreError, match="version 7, this service knows them up to 1"):
+    with pytest.raises(StoreError, match=f"version 7, this service knows them up to {NEWEST}"):
         make().file([given("a", "good")])
     with database.begin() as connection:
-        connection.execute(update(SCHEMA).values(version=1))
+        connection.execute(update(SCHEMA).values(version=NEWEST))
     assert make().file([given("a", "good")]) == [Filed(False, True)]
     database.close()
 

@@ -1,0 +1,152 @@
+"""The whole page: from the documents of ``/shadow/report``, ``/models`` and ``/rollout`` to HTML.
+
+Pure: nothing is read, and the same documents at the same time give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from service.http.console import agreement, cases, inputs, labels, running, verdict, words
+from service.http.console.blocks import Part, Shown
+from service.http.console.layout import laid_out
+from service.http.console.reading import Document, at, entries, mapping, moment, real, text
+
+MOST_CANDIDATES = 32
+MOST_NAMES = 50
+"""Candidates beyond that which are named at least."""
+MOST_CASES, ALL_CASES = 10, 40
+"""Cases of one candidate, and of all together where there are many."""
+FEW = 8
+"""Candidates up to which each variable is shown bin by bin."""
+
+
+def console_page(
+    report: Mapping[str, Any], models: Mapping[str, Any], rollout: Mapping[str, Any], now: datetime
+) -> bytes:
+    """The console, UTF-8.
+
+    Args:
+        report: as ``/shadow/report`` answers it; whatever it lacks is left out of the page.
+        models: as ``/models`` answers it.
+        rollout: as ``/rollout`` answers it.
+        now: what the age of the evidence is counted from, with a time zone.
+    """
+    found = entries(report, "candidates")
+    production = text(report, "production") or "unknown"
+    most = min(len(found), MOST_CANDIDATES)
+    page = {
+        "production": production,
+        "unfit": _unfit(mapping(models, "production")),
+        "left_out": [text(entry, "candidate") or "unknown" for entry in found[most:][:MOST_NAMES]],
+        "count": len(found),
+        "canary": running.canary(rollout),
+        "made": words.when(now.astimezone(UTC)),
+    }
+    shown = (
+        _candidate(entry, place, production, models, rollout, now, most)
+        for place, entry in enumerate(found[:most], 1)
+    )
+    return laid_out(page, tuple(shown))
+
+
+def _candidate(
+    entry: Document,
+    place: int,
+    production: str,
+    models: Document,
+    rollout: Document,
+    now: datetime,
+    many: int,
+) -> Shown:
+    tag = text(entry, "candidate") or "unknown"
+    tags = (production, tag)
+    known = (
+        verdict.criteria(entry),
+        verdict.over_time(entry),
+        agreement.difference(entry),
+        agreement.slices(entry),
+        labels.judged(entry, tags) if at(entry, "evidence") is not None else None,
+        cases.worst(entry, tags, max(2, min(MOST_CASES, ALL_CASES // many))),
+        running.reasons(entry),
+        inputs.drift(entry, in_detail=many <= FEW),
+        running.speed(entry),
+        running.behaviour(entry),
+    )
+    parts = [part for part in known if part is not None]
+    if not _compared(entry):
+        parts.insert(0, Part("Evidence", (verdict.nothing_compared(),)))
+    return Shown(
+        tag,
+        f"candidate-{place}",
+        verdict.banner(entry),
+        _warnings(entry, tag, models),
+        _facts(entry, tag, rollout),
+        _as_of(entry, now),
+        (*parts, running.accounting(entry)),
+    )
+
+
+def _compared(entry: Document) -> float:
+    return real(entry, "evidence", "rows") or real(entry, "rows", "compared") or 0.0
+
+
+def _facts(entry: Document, tag: str, rollout: Document) -> tuple[tuple[str, str], ...]:
+    """What one wants to know at a glance."""
+    found = mapping(entry, "evidence")
+    accuracy = real(found, "labelled", "accuracy", "difference")
+    ratio = real(found, "speed", "ratio")
+    share = real(rollout, "share_basis_points") if text(rollout, "candidate") == tag else None
+    said = (
+        ("rows compared", words.count(_compared(entry))),
+        ("got another label", words.share(real(found, "measures", "flips", "rate"))),
+        ("beyond the tolerance", _beyond(found)),
+        ("mean score gap", words.amount(real(found, "measures", "gap", "mean"))),
+        ("rows with labels", words.count(real(found, "labelled", "rows"))),
+        ("accuracy gained", words.points(accuracy)),
+        ("production's CPU time", f"{words.amount(ratio)}{words.TIMES}" if ratio else words.NONE),
+        ("of the traffic compared", words.share(real(found, "coverage") or real(entry, "coverage"))),
+        ("answered as canary", words.share(share / 10_000) if share else words.NONE),
+    )
+    return tuple((name, value) for name, value in said if value != words.NONE)
+
+
+def _beyond(found: Document) -> str:
+    within = real(found, "measures", "tolerance", "share")
+    return words.NONE if within is None else words.share(1.0 - within)
+
+
+def _warnings(entry: Document, tag: str, models: Document) -> tuple[str, ...]:
+    """What stands between the reader and fresh evidence."""
+    said = []
+    if at(entry, "state") == "paused":
+        said.append(
+            "The candidate failed too often and is paused for a while; nothing is compared meanwhile."
+        )
+    loading = {
+        f"{text(model, 'name')}:{text(model, 'version')}"
+        for model in entries(models, "candidates")
+        if at(model, "state") == "loading"
+    }
+    if tag in loading:
+        said.append("The shadow is not running, or has not loaded this candidate yet.")
+    store = text(entry, "evidence", "store")
+    if store not in (None, "ok"):
+        said.append(f"The store does not answer, so the evidence waits in memory: {store}")
+    return tuple(said)
+
+
+def _unfit(production: Document) -> str:
+    state = text(production, "state")
+    return "" if state in (None, "ready") else (text(production, "reason") or "production is not ready")
+
+
+def _as_of(entry: Document, now: datetime) -> str:
+    since, known = moment(entry, "evidence", "since"), moment(entry, "evidence", "as_of")
+    known = known or moment(entry, "verdict", "as_of")
+    if known is None:
+        return ""
+    said = f"Evidence as of {words.when(known)}, {words.age(now - known)} old"
+    return said if since is None else f"{said}, gathered since {words.when(since)}"

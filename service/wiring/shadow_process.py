@@ -1,0 +1,99 @@
+"""The running shadow: one thread that receives, one for each candidate, and those that write to the store."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+from service.domain.observation import Parts, ShadowBatch
+from service.paths.keeper import Keeper
+from service.paths.recorder import Recorder
+from service.paths.shadow import CandidateShadow, ShadowReceiver
+
+log = logging.getLogger("understudy.shadow")
+
+Arrived: TypeAlias = tuple[int, int, int, ShadowBatch | None, Parts | None]
+"""Sender, rows handed over before, rows, the rows themselves, and which requests they belong to."""
+Read: TypeAlias = Callable[[memoryview, float], Arrived]
+"""Of a datagram and its time of arrival."""
+RECEIVE_BYTES = 8 << 20
+"""Larger than any datagram that a socket takes."""
+
+
+@dataclass(slots=True)
+class ShadowProcess:
+    """The running shadow."""
+
+    receiver: ShadowReceiver
+    socket: socket.socket
+    read: Read
+    prepare: Callable[[], None] | None = None
+    """What takes a while and nothing waits for; runs in a thread of its own."""
+    keeper: Keeper | None = None
+    """Keeps the evidence; None where there is none."""
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Starts the threads; they inherit this process's priority."""
+        work = [("receive", self._receive)]
+        work += [
+            (f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow))
+            for shadow in self.receiver.running()
+        ]
+        recorder = self.receiver.recorder
+        if isinstance(recorder, Recorder):
+            work.append(("record", partial(self._keep_on, recorder)))
+        if self.keeper is not None:
+            work.append(("keep", partial(self._keep_on, self.keeper)))
+        for name, target in work:
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        if self.prepare is not None:
+            threading.Thread(target=self.prepare, name="prepare", daemon=True).start()
+
+    def stop(self, patience: float = 5.0) -> None:
+        """Works off what is queued, for ``patience`` seconds at most."""
+        self._stopping.set()
+        due = time.monotonic() + patience
+        for thread in self._threads:
+            thread.join(max(0.0, due - time.monotonic()))
+        self.socket.close()
+
+    def _receive(self) -> None:
+        buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self.socket.settimeout(0.2)
+        while not self._stopping.is_set():
+            try:
+                size = self.socket.recv_into(buffer)
+            except TimeoutError:
+                continue
+            try:
+                self.receiver.receive(*self.read(buffer[:size], time.monotonic()))
+            except ValueError as error:  # not one of ours; its rows are found missing by the next frame
+                log.error("datagram of %d bytes cannot be read: %s", size, error)
+            except Exception:  # a bug of ours must not make the shadow deaf
+                log.exception("datagram of %d bytes", size)
+
+    def _keep_on(self, work: Recorder | Keeper) -> None:
+        while not self._stopping.is_set():
+            try:
+                work.run_once()
+            except Exception:  # a bug of ours must not end the thread
+                log.exception("%s", type(work).__name__)
+                self._stopping.wait(1.0)
+        work.close()
+
+    def _follow(self, shadow: CandidateShadow) -> None:
+        while not self._stopping.is_set() or shadow.waiting():
+            try:
+                shadow.run_once()
+            except Exception:  # a bug of ours must not end the candidate's thread
+                log.exception("shadow of %s", shadow.candidate.tag)
