@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.manifest import Manifest
+from models.reference import cut_points
 from service.domain.disagreement.measure import Pair, Tolerance
 from service.errors import BundleError
 
@@ -21,15 +22,21 @@ def pair_of(production: Bundle, candidate: Bundle) -> Pair:
     if (spec.task, spec.classes) != (other.task, other.classes):
         theirs = f"{other.tag} {_answers(candidate)}"
         raise BundleError(f"{spec.tag} answers {_answers(production)}, {theirs}: no pair to compare")
-    manifest, score = production.manifest, production.reference().get("score")
+    manifest, scores = production.manifest, production.calibration()[1]
     return Pair(
         spec,
         other,
         Tolerance(manifest.tolerance.absolute, manifest.tolerance.relative),
-        1.0 if spec.classes else float(production.calibration()[1].std()) or 1.0,
+        1.0 if spec.classes else float(scores.std()) or 1.0,
         _costs(manifest),
-        () if score is None else score.edges,
+        _cuts(production),
     )
+
+
+def _cuts(bundle: Bundle) -> tuple[float, ...]:
+    """Between bins of the score; of any class's where there are more than two."""
+    score = bundle.reference().get("score")
+    return cut_points(bundle.calibration()[1].ravel()) if score is None else score.edges
 
 
 def _answers(bundle: Bundle) -> str:

@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             production,
             options.candidate,
             options.file,
+            options.name,
             options.format,
             options.labels,
             options.limit,
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--candidate", metavar="NAME:VERSION", help="the bundle that is tried")
     parser.add_argument("--production", metavar="NAME:VERSION", help="default: as configured")
+    parser.add_argument("--name", help="what the report calls the file, if not by its name")
     parser.add_argument("--format", choices=FORMS, help="where the file's suffix does not say it")
     parser.add_argument(
         "--labels", default="label", metavar="COLUMN", help="holds the truth of a row; default: label"

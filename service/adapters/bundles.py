@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models import store
 from models.bundle import Bundle, open_bundle
 from models.gate import parity
-from models.reference import cut_points
 from service.adapters.onnx import OnnxModel
-from service.domain.disagreement.measure import Tolerance
 from service.domain.evidence.bins import Bins
 from service.domain.evidence.redaction import IMAGE, Rule
 from service.domain.evidence.tallied import Variable
@@ -115,22 +112,6 @@ def slices_of(bundle: Bundle) -> tuple[Slice, ...]:
     return tuple(Slice(entry.name, entry.condition(schema)) for entry in bundle.manifest.slices)
 
 
-def tolerance_of(bundle: Bundle) -> Tolerance:
-    """How far another model's scores may be from this one's and still be the same answer."""
-    entry = bundle.manifest.tolerance
-    return Tolerance(entry.absolute, entry.relative)
-
-
-def costs_of(bundle: Bundle) -> NDArray[np.float64] | None:
-    """What each answer costs, [true class, answered class], 1 at most; None where all mistakes are alike."""
-    costs, classes = bundle.manifest.costs, bundle.spec.classes
-    if not costs:
-        return None
-    table = np.array([[costs.get(truth, {}).get(answer, 0.0) for answer in classes] for truth in classes])
-    scaled: NDArray[np.float64] = table / table.max()
-    return scaled
-
-
 def redaction_of(bundle: Bundle) -> dict[str, Rule]:
     """What becomes of each column before a row is kept; an image is one column."""
     manifest = bundle.manifest
@@ -146,15 +127,6 @@ def bins_of(bundle: Bundle) -> Bins:
         for each in bundle.reference().values()
     ]
     return Bins.of(bundle.spec, variables)
-
-
-def cuts_of(bundle: Bundle) -> tuple[float, ...]:
-    """Ascending edges between bins of a score, of any class where there are more than two."""
-    score = bundle.reference().get("score")
-    if score is not None:
-        return score.edges
-    _, scores, _ = bundle.calibration()
-    return cut_points(scores.ravel())
 
 
 def spread_of(bundle: Bundle) -> float:

@@ -156,6 +156,8 @@ def _candidate_report() -> Json:
             "gap": {**ref("Histogram"), "description": "Absolute score gap."},
             "seconds_per_row": {**ref("Histogram"), "description": "The candidate's CPU time."},
             "explanations": _explanations_report(),
+            "verdict": {"oneOf": [ref("Verdict"), {"type": "null"}]},
+            "evidence": {"oneOf": [ref("Evidence"), {"type": "null"}]},
         }
     )
 

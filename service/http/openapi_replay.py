@@ -45,7 +45,12 @@ def replay_schemas(spec: ModelSpec, max_rows: int) -> dict[str, Json]:
     return {
         "ReplayRequest": {**request, "example": {"candidate": f"{spec.name}:next", "source": "kept"}},
         "ReplayReport": closed(
-            {"inconsistent": _inconsistent(), "replay": _told(), "verdict": FREE, "evidence": FREE}
+            {
+                "inconsistent": _inconsistent(),
+                "replay": _told(),
+                "verdict": ref("Verdict"),
+                "evidence": ref("Evidence"),
+            }
         ),
     }
 

@@ -10,6 +10,7 @@ from service.domain.schema import LARGEST, WHOLE, Binding, Feature, ModelSpec
 from service.http import v2
 from service.http.codec import LONGEST_ID
 from service.http.openapi_doubts import abstained, doubt, doubt_schema
+from service.http.openapi_evidence import evidence_schemas
 from service.http.openapi_expectations import tensor_warnings, usual, warning, warnings
 from service.http.openapi_explain import explanation_schemas, wish
 from service.http.openapi_feedback import feedback_schemas
@@ -66,6 +67,7 @@ def components(about: Described) -> dict[str, Json]:
         **_inference(about),
         **feedback_schemas(about.spec, about.max_rows),
         **replay_schemas(about.spec, about.max_rows),
+        **evidence_schemas(),
         **fixed(),
     }
 

@@ -170,6 +170,11 @@ class Dossier:
         return Lost(len(batch.cases), rows)
 
     @property
+    def behind(self) -> bool:
+        """Whether there is more to write than goes into one batch."""
+        return self._batch is not None or len(self._answers) >= self.limits.batch
+
+    @property
     def settled(self) -> bool:
         """Whether it is known what the store has of all this."""
         return self._batch is None

@@ -95,16 +95,18 @@ class Keeper:
 
     def run_once(self, wait: float = 0.2) -> None:
         """Does what is due, after ``wait`` seconds at most."""
-        if self._looked is not None:
-            due = self._looked + LOOK_SECONDS - self.clock()
-            if due > wait:
-                threading.Event().wait(wait)
-                return
-            threading.Event().wait(max(0.0, due))
+        due = 0.0 if self._looked is None else self._looked + LOOK_SECONDS - self.clock()
+        if due > 0 and any(dossier.behind for dossier in self.dossiers) and not self._patience.resting():
+            self._use_store(self._write_all)
+            return
+        if due > 0:
+            threading.Event().wait(min(wait, due))
+        if due > wait:
+            return
         self._looked = self.clock()
         self._collect()
         if not self._patience.resting():
-            self._use_store()
+            self._use_store(self._read_due, self._write_all, self._sweep_due)
         self._judge()
 
     def close(self) -> None:
@@ -131,9 +133,9 @@ class Keeper:
             except Exception:  # a bug of ours; the others' evidence goes on
                 log.exception("%s: evidence could not be collected", dossier.tag)
 
-    def _use_store(self) -> None:
+    def _use_store(self, *steps: Callable[[], None]) -> None:
         try:
-            for step in (self._read_due, self._write_all, self._sweep_due):
+            for step in steps:
                 if not self._patience.resting():  # a slow step has the others wait for the next turn
                     step()
             self._trouble = None

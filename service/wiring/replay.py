@@ -49,6 +49,8 @@ class Wanted:
     candidate: str
     file: Path | None
     """None for the rows that the store has kept."""
+    name: str | None
+    """What the report calls the file; None for its own name."""
     form: Form | None
     """None goes by the file's suffix."""
     label: str
@@ -229,7 +231,7 @@ class _Source:
 
 class _File(_Source):
     def __init__(self, path: Path, wanted: Wanted) -> None:
-        super().__init__(path.name, wanted.skip_invalid)
+        super().__init__(wanted.name or path.name, wanted.skip_invalid)
         self._file = TrafficFile(path, wanted.form)
 
     def traffic(self, reader: TrafficReader) -> Iterator[Traffic]:

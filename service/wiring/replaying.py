@@ -47,8 +47,8 @@ def _replay(environment: Environment, production: str, seconds: float, asked: As
         store.locate(asked.candidate)
     except BundleError as error:
         raise Problem(404, str(error)) from error
-    source = ["--kept"] if asked.traffic is None else ["--file", "{data}", "--format", "jsonl"]
-    command = [sys.executable, "-m", "service.replay", "--background", "--out", "-"]
+    source = ["--kept"] if asked.traffic is None else ["--file", "{data}", "--name", "instances"]
+    command = [sys.executable, "-m", "service.replay", "--background", "--format", "jsonl", "--out", "-"]
     command += ["--production", production, "--candidate", asked.candidate, *source]
     found = run_beside(command, asked.traffic, environment.home / LOCK, seconds)
     if found.status in REPORTED:

@@ -192,9 +192,9 @@ class ShadowBuilder:
         try:
             loaded = self._load(tag)
             project = projection(production.bundle.spec, loaded.bundle.spec)
+            study = study_of(production.bundle, loaded.bundle, rules_of(self._settings.verdict))
         except UnderstudyError as error:
             return str(error)
-        study = study_of(production.bundle, loaded.bundle, rules_of(self._settings.verdict))
         return Contender(index, loaded, project, study, pairing_of(production.bundle, loaded.bundle, study))
 
     def _metrics(self, production: Loaded) -> ShadowMetrics:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 
 from models.bundle import Bundle
+from models.pair import pair_of
 from service.adapters import bundles
-from service.domain.disagreement.measure import Pair
 from service.domain.evidence.books import Key
 from service.domain.evidence.document import Study
 from service.domain.evidence.measures import DISAGREEMENT, JUDGEMENT
@@ -27,20 +27,16 @@ MEANING = 1
 
 
 def study_of(production: Bundle, candidate: Bundle, rules: Rules) -> Study:
-    """How the candidate is compared with production, by production's manifest."""
-    spec = production.spec
-    pair = Pair(
-        spec,
-        candidate.spec,
-        bundles.tolerance_of(production),
-        bundles.spread_of(production) if spec.task == "regression" else 1.0,
-        bundles.costs_of(production),
-        bundles.cuts_of(production),
-    )
+    """How the candidate is compared with production, by production's manifest.
+
+    Raises:
+        BundleError: they answer different things.
+    """
+    pair = pair_of(production, candidate)
     return Study(
         agreement=sheet(pair, DISAGREEMENT),
         judgement=sheet(pair, JUDGEMENT),
-        itself=sheet(replace(pair, candidate=spec), DISAGREEMENT),
+        itself=sheet(replace(pair, candidate=pair.production), DISAGREEMENT),
         slices=tuple(part.name for part in bundles.slices_of(production)),
         bins=bundles.bins_of(production),
         rules=rules,

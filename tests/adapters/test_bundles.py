@@ -13,6 +13,8 @@ import pytest
 from models import store
 from models.compared import SliceEntry, ToleranceEntry
 from models.packaging import package
+from models.pair import pair_of
+from models.reference import cut_points
 from service.adapters import bundles
 from service.domain.conditions import Both, Compare, Either, Missing
 from service.domain.disagreement.measure import Tolerance
@@ -117,18 +119,19 @@ def test_redaction_tolerance_and_costs_are_the_manifest_s(stored: Stored) -> Non
     }
     bundle = load(stored(replace(small, manifest=small.manifest.model_copy(update=update)))).bundle
     assert bundles.redaction_of(bundle) == {"age": "keep", "home": "drop", "income": "hash"}
-    assert bundles.tolerance_of(bundle) == Tolerance(absolute=0.01, relative=0.0)
-    costs = bundles.costs_of(bundle)
-    assert costs is not None
-    assert costs.tolist() == [[0, 1], [0.25, 0.125]]
+    pair = pair_of(bundle, bundle)
+    assert pair.tolerance == Tolerance(absolute=0.01, relative=0.0)
+    assert pair.costs is not None
+    assert pair.costs.tolist() == [[0, 1], [0.25, 0.125]]
 
 
 def test_what_the_manifest_does_not_say_is_kept_and_alike(stored: Stored) -> None:
     bundle = load(stored(tiny("image"))).bundle
     assert bundles.redaction_of(bundle) == {"image": "keep"}
-    assert bundles.tolerance_of(bundle) == Tolerance()
-    assert bundles.costs_of(bundle) is None
-    assert bundles.cuts_of(bundle) == ()
+    pair = pair_of(bundle, bundle)
+    assert (pair.tolerance, pair.costs, pair.spread) == (Tolerance(), None, 1.0)
+    _, scores, _ = bundle.calibration()
+    assert pair.cuts == cut_points(scores.ravel()) != ()
 
 
 @pytest.mark.parametrize("kind", ["tensor", "image", "regression"])
@@ -142,7 +145,7 @@ def test_bins_are_those_of_the_reference_data(stored: Stored, kind: str) -> None
         assert each.reference == (*known.counts, known.missing)
         assert (each.edges, each.categories) == (known.edges, known.categories)
     if kind != "image":
-        assert bundles.cuts_of(bundle) == reference["score"].edges
+        assert pair_of(bundle, bundle).cuts == reference["score"].edges
 
 
 def test_the_spread_of_values_is_their_standard_deviation(stored: Stored) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from service.http.console import console_page
 from tests.domain.pictures.documents import HOSTILE, typed
-from tests.http import reports
+from tests.http import evidence, reports
 
 VOID = {"meta", "rect", "line", "image"}
-MODELS, ROLLOUT, NOW = reports.models(), reports.rollout(), reports.NOW
+MODELS, ROLLOUT, NOW = reports.models(), reports.rollout(), evidence.NOW
 
 
 class Reader(HTMLParser):

@@ -146,14 +146,14 @@ def empty(tag: str = BETTER, state: str = "shadowing", reason: str | None = None
     """A candidate of which nothing has been seen yet."""
     made = deepcopy(better())
     nothing = dict.fromkeys(made["rows"], 0)
-    slice_ = {"compared": 0, "flipped": 0, "rate": None, "matrix": []}
+    part: dict[str, Any] = {"compared": 0, "flipped": 0, "rate": None, "matrix": []}
     return made | {
         "candidate": tag,
         "state": state,
         "reason": reason,
         "rows": nothing,
         "coverage": None,
-        "flips": slice_,
+        "flips": part,
         "slices": {},
         "gap": {"count": 0, "mean": None},
         "seconds_per_row": {"count": 0, "mean": None},

@@ -15,15 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.pictures.layout import INKS, Ink
+from service.domain.pictures.layout import INKS
 from service.http.console import CONTENT_SECURITY_POLICY, HEADERS, console
 from service.http.console.layout import EXPENDABLE, MOST_BYTES, PAGE_STYLE
 from service.http.console.page import MOST_CANDIDATES
+from service.http.edge import Reply
 from tests.http import reports
 from tests.http.consoles import PAGES, Reader, page
+from tests.http.evidence import case
 
 LANDMARKS = ("header", "main", "footer")
-from tests.http.evidence import case
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -181,7 +182,7 @@ def mixed(one: str, other: str, share: float) -> str:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_words_and_charts_stand_out_from_their_ground(scheme: int) -> None:
-    inks: dict[Ink, str] = {ink: pair[scheme] for ink, pair in INKS.items()}
+    inks: dict[str, str] = {ink: pair[scheme] for ink, pair in INKS.items()}
     (darkest,) = re.findall(r"\.s5\{background:color-mix\(in srgb,var\(--raise\) (\d+)%", PAGE_STYLE)
     ground = mixed(inks["raise"], inks["paper"], int(darkest) / 100)
     for ink in ("text", "muted", "warning"):
@@ -194,7 +195,11 @@ def test_words_and_charts_stand_out_from_their_ground(scheme: int) -> None:
 
 def test_the_page_is_sent_with_its_policy_and_never_kept() -> None:
     served = console(reports.report, reports.models, reports.rollout)
-    reply = asyncio.run(served())  # type: ignore[arg-type]  # a page is a coroutine function
+
+    async def look() -> Reply:
+        return await served()
+
+    reply = asyncio.run(look())
     assert reply.content_type == b"text/html; charset=utf-8"
     assert reply.headers == HEADERS
     assert dict(reply.headers)[b"content-security-policy"] == CONTENT_SECURITY_POLICY.encode()

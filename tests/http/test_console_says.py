@@ -41,11 +41,39 @@ def test_more_rows_are_told_while_it_holds() -> None:
         "state": "hold",
         "because": None,
         "reasons": [{"code": "thin_data", "detail": "540 of at least 1000 rows are compared"}],
-        "more_rows": 12_000,
+        "more_rows": 12_034,
     }
     words = read(alone(candidate)).words
     assert "About 12,000 more rows until it can be decided." in words
     assert "Too few rows have been compared. 540 of at least 1000 rows are compared." in words
+
+
+def test_criteria_that_wait_for_labels_are_counted_not_listed() -> None:
+    candidate = reports.better()
+    idle = reports.criterion("accuracy", None, -1.0, 1.0, -0.05, 0, "waived", direction="at_least")
+    candidate["verdict"]["criteria"] = [
+        *candidate["verdict"]["criteria"][:3],
+        *(idle | {"slice": f"s{place}"} for place in range(5)),
+    ]
+    found = read(alone(candidate))
+    assert "5 more need labels and are waived until these come." in found.words
+    assert not any("waived" in "".join(row) for row in found.rows)
+
+
+def test_details_that_are_older_than_the_verdict_say_so() -> None:
+    candidate = reports.better()
+    assert "details as of" not in read(alone(candidate)).words
+    candidate["evidence"]["as_of"] = (NOW - timedelta(seconds=30)).isoformat()
+    assert "; details as of 22 Nov 2026, 21:03:40 UTC" in read(alone(candidate)).words
+
+
+def test_rows_whose_evidence_is_not_written_yet_are_not_taken_for_none() -> None:
+    candidate = reports.better()
+    candidate["evidence"]["rows"] = 0
+    words = read(alone(candidate)).words
+    assert "Rows have been compared; what they show is written down within seconds." in words
+    assert "Nothing has been compared" not in words
+    assert "No compared row got another label" not in words
 
 
 def test_the_age_of_the_evidence_is_told() -> None:

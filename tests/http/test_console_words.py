@@ -79,6 +79,10 @@ def test_moments_are_read_in_utc_and_written_with_it() -> None:
     assert moment({"at": "0001-01-01T00:00:00+14:00"}, "at") is None
 
 
+def test_guesses_claim_no_more_than_two_digits() -> None:
+    assert [words.about(value) for value in (84, 1_150, 19_779)] == ["84", "1,200", "20,000"]
+
+
 def test_variables_are_told_without_their_prefix() -> None:
     assert words.variable("feature:Age") == "Age"
     assert words.variable("score") == "score"

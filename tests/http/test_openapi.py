@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.domain.evidence.cases import Case
+from service.domain.evidence.document import Seen, assess, refused
+from service.domain.evidence.verdict import Rules
 from service.domain.expectations import Expectation, Reaction
 from service.domain.observation import OUTCOMES
 from service.domain.report import CandidateState, report
@@ -30,6 +33,7 @@ from service.http.routes import Doubts, Limits, Sources, routes
 from service.http.wishes import WishLimits
 from service.paths.predict import PredictPath
 from service.paths.rollout import RolloutPath
+from tests.domain.evidence.studies import seen_rows, study
 from tests.http.conform import faults, resolve
 from tests.http.fakes import (
     CREDIT,
@@ -308,6 +312,30 @@ def test_documents_of_the_inference_protocols_are_as_documented() -> None:
         assert list(faults(made, schema_of(made, template, "get", "200"), body)) == []
 
 
+NOW = 1_700_000_000.0
+STUDY = study()
+CASE = {
+    "severity": 1.0,
+    "inputs": {"age": 30.0},
+    "redacted": [],
+    "production": {"label": "bad"},
+    "candidate": {"label": "good"},
+    "slices": ["young"],
+    "explanations": None,
+}
+
+
+def test_the_verdict_and_the_evidence_are_documented_when_there_is_nothing_yet() -> None:
+    states = (CandidateState("credit:gbm-2", None, False, 0), CandidateState("credit:x", "unfit", True, 0))
+    found = {
+        "credit:gbm-2": assess(STUDY, Seen({}, now=NOW)),
+        "credit:x": refused(Rules(), "unfit", NOW),
+    }
+    made = document()
+    body = report({}, "credit:gbm-1", states, found)
+    assert list(faults(made, schema_of(made, "/shadow/report", "get", "200"), body)) == []
+
+
 def test_the_shadow_report_is_as_documented() -> None:
     labels = (("candidate", "credit:gbm-2"),)
     samples = {
@@ -320,7 +348,10 @@ def test_the_shadow_report_is_as_documented() -> None:
         ("understudy_shadow_gap_sum", labels): 0.5,
     }
     states = (CandidateState("credit:gbm-2", None, False, 2), CandidateState("credit:x", "unfit", True, 0))
-    body = report(samples, "credit:gbm-1", states)
+    case = Case("worst", "all", -1.0, "r", 0, NOW, CASE)
+    books = seen_rows(STUDY, 2_000, labelled=True, again=True, deadline=30)
+    seen = Seen(books, cases=[case], now=NOW, since=NOW, behaviour={"passed": True, "checks": []})
+    body = report(samples, "credit:gbm-1", states, {"credit:gbm-2": assess(STUDY, seen)})
     made = document()
     assert list(faults(made, schema_of(made, "/shadow/report", "get", "200"), body)) == []
     assert body["candidates"][0]["gap"]["p99_at_most"] is None

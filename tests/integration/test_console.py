@@ -18,8 +18,7 @@ from PIL import Image
 
 from load_tests.server import Server
 from service.domain.pictures.layout import INKS
-from service.http.console import CONTENT_SECURITY_POLICY, HEADERS, console_page
-from tests.http import reports
+from service.http.console import CONTENT_SECURITY_POLICY, HEADERS
 from tests.http.consoles import PAGES, Reader
 from tests.integration.conftest import CANDIDATES, eventually, settled_books
 
@@ -164,8 +163,3 @@ def test_the_service_shows_what_its_shadow_saw(
     for tag in CANDIDATES:
         assert f">{tag}</h2>" in shown
     assert "Compared: both models answered" in shown
-
-
-def test_the_sample_is_the_page_of_the_sample_documents() -> None:
-    made = console_page(reports.report(), reports.models(), reports.rollout(), reports.NOW)
-    assert made == PAGES["two candidates"]

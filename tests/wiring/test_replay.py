@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -283,31 +283,39 @@ def test_the_report_can_be_the_only_output(make: Callable[..., World]) -> None:
     assert json.loads(said)["replay"]["rows"] == 3
 
 
-def keep(world: World, *, redacted: int = 0) -> None:
-    """Writes cases of the rows, some twice and some redacted, as the shadow does; for two candidates."""
+def keep_cases(world: World, cases: list[Case], number: int = 0) -> None:
+    """Writes what the shadow of one candidate kept."""
     home = world.folder / "home"
     home.mkdir(exist_ok=True)
-    store = Store(Database(f"sqlite:///{home / 'store.db'}", patience=5, durable=False))
-    spec = world.production.spec
-    for number, candidate in enumerate(("tiny:x", "tiny:y")):
-        key = Key(spec.tag, candidate, f"{number:032x}")
-        cases = tuple(
-            Case(kind, "all", float(index), f"r{index}", 0, 100.0, _document(row, index < redacted))
-            for index, row in enumerate(world.rows(8)[3 * number :], 3 * number)
-            for kind in ("worst", "sample")
-        )
-        pairing = Pairing(key, spec.task, spec.classes, ())
-        assert store.add(Batch(f"{number:032x}", 1, pairing, {1: {}}, cases))
+    store, spec = (
+        Store(Database(f"sqlite:///{home / 'store.db'}", patience=5, durable=False)),
+        world.production.spec,
+    )
+    pairing = Pairing(Key(spec.tag, f"tiny:{number}", f"{number:032x}"), spec.task, spec.classes, ())
+    assert store.add(Batch(f"{number:032x}", 1, pairing, {1: {}}, tuple(cases)))
     store.close()
 
 
-def _document(row: dict[str, Any], redacted: bool) -> dict[str, Any]:
-    inputs = {name: row[name] for name in ("age", "home", "income")}
-    return {
-        "inputs": inputs | ({"income": "dropped"} if redacted else {}),
-        "redacted": ["income"] if redacted else [],
-        "production": {"label": "bad", "probabilities": row["probabilities"]},
-    }
+def keep(world: World, *, redacted: int = 0) -> None:
+    """Cases of eight rows, some twice and some redacted, of two candidates."""
+    rows = world.rows(8)
+    for number in range(2):
+        cases = []
+        for index in range(3 * number, 8):
+            row = rows[index]
+            inputs = {name: row[name] for name in ("age", "home", "income")}
+            told = {name: row[name] for name in ("probabilities",)}
+            document = _document(inputs, told, ["income"] if index < redacted else [])
+            cases += [
+                Case(kind, "all", float(index), f"r{index}", 0, 100.0, document)
+                for kind in ("worst", "sample")
+            ]
+        keep_cases(world, cases, number)
+
+
+def _document(inputs: dict[str, Any], told: dict[str, Any], redacted: Sequence[str] = ()) -> dict[str, Any]:
+    shown = inputs | dict.fromkeys(redacted, "dropped")
+    return {"inputs": shown, "redacted": list(redacted), "production": told}
 
 
 def test_kept_rows_are_replayed_once_each_and_decide_nothing(
@@ -337,3 +345,13 @@ def test_what_was_exported_is_what_is_kept(make: Callable[..., World]) -> None:
     assert kept["evidence"]["measures"] == exported["evidence"]["measures"]
     assert kept["inconsistent"] == exported["inconsistent"]
     assert exported["verdict"]["reasons"][0]["code"] == "not_representative"
+
+
+def test_a_kept_image_is_replayed_as_it_was_posted(make: Callable[..., World]) -> None:
+    world = make("image", "image")
+    pixels = world.production.background()[:1]
+    told = answer(world.production.spec, world.model.predict(pixels)[0])
+    inputs = {"image": pixels.reshape(1, 2, 2).tolist()}
+    keep_cases(world, [Case("worst", "all", 0.0, "r", 0, 1.0, _document(inputs, told))])
+    found = world.report("--kept")
+    assert (found["inconsistent"]["checked"], found["inconsistent"]["rows"]) == (1, 0)

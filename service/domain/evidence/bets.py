@@ -8,17 +8,17 @@ is a bet too, so nothing has to be tuned to the data (Robbins 1970; Howard, Ramd
 Waudby-Smith & Ramdas 2024).
 
 Guarantee. Let m be the average, over the rows so far, of what each row had to be expected to give when all
-rows before it were known. For every fixed limit, the probability that the limit is *ever* refuted while m is
-on its refuted side is at most alpha / 2. So comparing with a limit that was fixed beforehand is valid even
-where the mean drifts. Where the mean is constant, both bounds hold at all times together with probability
-1 - alpha; ``Mean`` keeps that promise for an average that drifts as well.
+rows before it were known. For every fixed limit, the probability that m is *ever* said to be below it while
+it is not is at most alpha / 2, and above likewise. So comparing with a limit that was fixed beforehand is
+valid even where the mean drifts. Where the mean is constant, both bounds hold at all times together with
+probability 1 - alpha; ``Mean`` keeps that promise for an average that drifts as well.
 
 It needs no shape and no number of rows, but it does need that rows are not copies of each other: rows that
 share one cause, such as a batch that fails as a whole, count as the many rows that they are. A slice that
 was chosen because of its rows needs an alpha that is divided by all slices that might have been chosen.
 
 E-values are functions of sums, so batches, hours and replicas add up first and are then judged, in any order.
-All sums may be arrays, which are judged element by element. One pair of bounds takes 0.1 to 0.4 ms.
+All sums may be arrays, which are judged element by element.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ class Proportion:
 
     The bet that the share is below m is the likelihood of shares q < m, drawn from Beta(1/2, 1) cut off at
     m, against that of m: a beta-binomial mixture; above m it is the rest of that law. Cut off at the limit a
-    law spends nothing on shares that decide nothing: to be surely below a margin of 1 to 5 % takes half to three
-    quarters of the rows that the uniform law over all shares needs, to be above it about as many. The cut costs an incomplete beta function, of which a lower
-    bound by Chernoff's method is taken: the e-value errs on the safe side, by 2 % at most from 200 on.
+    law spends nothing on shares that decide nothing: to be surely below a margin of 1 to 5 % takes half to
+    three quarters of the rows that the uniform law over all shares needs, to be above it about as many. The
+    cut costs an incomplete beta function, of which a lower bound by Chernoff's method is taken: the e-value
+    errs on the safe side, by 2 % at most from 200 on.
     """
 
     successes: Amount

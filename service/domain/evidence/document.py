@@ -142,8 +142,6 @@ def _outcomes(books: Books) -> dict[str, int]:
 def _evidence(study: Study, seen: Seen, facts: Facts, found: Verdict) -> dict[str, Any]:
     books, sheet = seen.books, study.agreement
     compared = _page(books, AGREEMENT, sheet)
-    outcomes = _outcomes(books)
-    offered = sum(outcomes.values())
     shown = sheet.show(compared)
     rows = shown.pop("rows")
     return {
@@ -156,8 +154,8 @@ def _evidence(study: Study, seen: Seen, facts: Facts, found: Verdict) -> dict[st
         **_noise(study, books, compared),
         "worst_slices": None if study.bins is None else study.bins.worst_slices(books, study.rules.alpha),
         "labelled": _labelled(study, books, ALL),
-        "outcomes": outcomes,
-        "coverage": outcomes["compared"] / offered if offered else None,
+        "outcomes": dict(facts.outcomes),
+        "coverage": facts.coverage,
         "representative": facts.representative,
         "speed": speed.show(books.get(Page(SPEED, ALL), np.zeros(len(speed.COLUMNS)))),
         "drift": None if study.bins is None else study.bins.drift(books),

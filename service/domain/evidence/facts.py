@@ -77,6 +77,16 @@ class Facts:
         """Rows on which the candidate failed."""
         return self.outcomes.get("candidate_error", 0)
 
+    @property
+    def mirrored(self) -> int:
+        """Rows that were to be compared; those that the sampling rate left out were not."""
+        return sum(rows for name, rows in self.outcomes.items() if name != "sampled_out")
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of them that was compared; None before the first."""
+        return self.outcomes.get("compared", 0) / self.mirrored if self.mirrored else None
+
     def labels(self, name: str = ALL) -> int:
         """Labelled rows of a slice."""
         sums = self.labelled.get(name)

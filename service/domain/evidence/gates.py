@@ -34,12 +34,10 @@ def gates(rules: Rules, facts: Facts) -> Iterator[Reason]:
 
 
 def _traffic(rules: Rules, facts: Facts) -> Iterator[Reason]:
-    mirrored = sum(rows for name, rows in facts.outcomes.items() if name != "sampled_out")
-    if mirrored:
-        share = facts.outcomes.get("compared", 0) / mirrored
-        if share < rules.least_coverage:
-            yield Reason("coverage", f"{share:.3g} of the mirrored rows are compared")
-        too_large = facts.outcomes.get("too_large", 0) / mirrored
+    if facts.coverage is not None:
+        if facts.coverage < rules.least_coverage:
+            yield Reason("coverage", f"{facts.coverage:.3g} of the mirrored rows are compared")
+        too_large = facts.outcomes.get("too_large", 0) / facts.mirrored
         if too_large > MOST_TOO_LARGE:
             yield Reason("too_large", f"{too_large:.3g} of the rows are too large to mirror")
     if facts.representative is not None and not facts.representative["representative"]:

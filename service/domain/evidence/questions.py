@@ -50,6 +50,7 @@ def _moved(rules: Rules, facts: Facts) -> tuple[str, Callable[[Sheet, Sums], Evi
 
 
 def _failures(rules: Rules, facts: Facts) -> Question:
+    """Rows of one batch fail together, so this decides sooner than single failures of as many rows would."""
     evidence = Proportion(facts.failed, facts.rows + facts.failed)
     return Question("failures", "at_most", rules.failure_rate, evidence)
 

@@ -76,7 +76,7 @@ def _flips(flips: Document) -> list[Block]:
     if pairs:
         caption = "Rows with another label: production's in the row, the candidate's in the column"
         return [matrix(pairs, caption, "From, to")]
-    if real(flips, "flipped") == 0:
+    if real(flips, "rate") == 0:
         return [Words("No compared row got another label.")]
     return []
 

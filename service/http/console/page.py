@@ -6,7 +6,7 @@ Pure: nothing is read, and the same documents at the same time give the same byt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.http.console import agreement, cases, inputs, labels, running, verdict, words
@@ -19,6 +19,8 @@ MOST_NAMES = 50
 """Candidates beyond that which are named at least."""
 MOST_CASES, ALL_CASES = 10, 40
 """Cases of one candidate, and of all together where there are many."""
+TOGETHER = timedelta(seconds=2)
+"""Verdict and details that are no further apart are of the same time."""
 FEW = 8
 """Candidates up to which each variable is shown bin by bin."""
 
@@ -63,21 +65,20 @@ def _candidate(
 ) -> Shown:
     tag = text(entry, "candidate") or "unknown"
     tags = (production, tag)
-    known = (
-        verdict.criteria(entry),
-        verdict.over_time(entry),
-        agreement.difference(entry),
-        agreement.slices(entry),
-        labels.judged(entry, tags) if at(entry, "evidence") is not None else None,
-        cases.worst(entry, tags, max(2, min(MOST_CASES, ALL_CASES // many))),
-        running.reasons(entry),
-        inputs.drift(entry, in_detail=many <= FEW),
-        running.speed(entry),
-        running.behaviour(entry),
-    )
-    parts = [part for part in known if part is not None]
-    if not _compared(entry):
-        parts.insert(0, Part("Evidence", (verdict.nothing_compared(),)))
+    parts: list[Part | None] = [verdict.criteria(entry)]
+    if real(entry, "evidence", "rows"):
+        parts += [
+            verdict.over_time(entry),
+            agreement.difference(entry),
+            agreement.slices(entry),
+            labels.judged(entry, tags),
+            cases.worst(entry, tags, max(2, min(MOST_CASES, ALL_CASES // many))),
+            running.reasons(entry),
+            inputs.drift(entry, in_detail=many <= FEW),
+        ]
+    else:
+        parts.append(Part("Evidence", (verdict.nothing_kept(_compared(entry)),)))
+    parts += [running.speed(entry), running.behaviour(entry), running.accounting(entry)]
     return Shown(
         tag,
         f"candidate-{place}",
@@ -85,7 +86,7 @@ def _candidate(
         _warnings(entry, tag, models),
         _facts(entry, tag, rollout),
         _as_of(entry, now),
-        (*parts, running.accounting(entry)),
+        tuple(part for part in parts if part is not None),
     )
 
 
@@ -114,8 +115,9 @@ def _facts(entry: Document, tag: str, rollout: Document) -> tuple[tuple[str, str
 
 
 def _beyond(found: Document) -> str:
+    """Of a regression; scores of classes hardly ever agree to the last digit."""
     within = real(found, "measures", "tolerance", "share")
-    return words.NONE if within is None else words.share(1.0 - within)
+    return words.NONE if within is None or at(found, "measures", "flips") else words.share(1.0 - within)
 
 
 def _warnings(entry: Document, tag: str, models: Document) -> tuple[str, ...]:
@@ -144,9 +146,11 @@ def _unfit(production: Document) -> str:
 
 
 def _as_of(entry: Document, now: datetime) -> str:
-    since, known = moment(entry, "evidence", "since"), moment(entry, "evidence", "as_of")
-    known = known or moment(entry, "verdict", "as_of")
-    if known is None:
+    known, since = moment(entry, "evidence", "as_of"), moment(entry, "evidence", "since")
+    judged = moment(entry, "verdict", "as_of") or known
+    if judged is None:
         return ""
-    said = f"Evidence as of {words.when(known)}, {words.age(now - known)} old"
-    return said if since is None else f"{said}, gathered since {words.when(since)}"
+    said = f"Verdict as of {words.when(judged)}, {words.age(now - judged)} old"
+    if known is not None and abs(known - judged) > TOGETHER:
+        said += f"; details as of {words.when(known)}"
+    return said if since is None else f"{said}; gathered since {words.when(since)}"

@@ -54,7 +54,7 @@ def banner(candidate: Document) -> Banner:
     state, word, usual = known
     because = BECAUSE.get(str(at(verdict, "because")), usual)
     more = real(verdict, "more_rows")
-    needed = f"About {words.count(more)} more rows until it can be decided." if more else ""
+    needed = f"About {words.about(more)} more rows until it can be decided." if more else ""
     return Banner(state, word, because, reasons[:MOST_REASONS], needed if state == "hold" else "")
 
 
@@ -67,15 +67,18 @@ def criteria(candidate: Document) -> Part | None:
     alpha = real(verdict, "alpha")
     note = "Bounds hold however often one looks"
     note += f": all of them at once but for {words.share(alpha)} of candidates." if alpha else "."
+    idle = [entry for entry in found if at(entry, "state") == "waived" and not real(entry, "rows")]
+    found = [entry for entry in found if entry not in idle]
     shown = found[:MOST_CRITERIA]
     head = ["Criterion", "State", "Bounds and margin", "Value", "Bounds", "Margin", "Rows"]
     rows = [_criterion(entry) for entry in shown]
     needed = [real(entry, "more_rows") for entry in shown]
     if any(needed):  # most of the time nothing more is needed
         head.append("More rows needed")
-        said = (words.count(more) if more else words.NONE for more in needed)
+        said = (words.about(more) if more else words.NONE for more in needed)
         rows = [(*row, Cell(more, number=True)) for row, more in zip(rows, said, strict=True)]
-    notes = (note, few(len(found), MOST_CRITERIA, "criteria"))
+    waiting = f"{len(idle):,} more need labels and are waived until these come." if idle else ""
+    notes = (note, waiting, few(len(found), MOST_CRITERIA, "criteria"))
     table = Table(
         "Criteria of the verdict", tuple(head), tuple(rows), " ".join(filter(None, notes)), heard=True
     )
@@ -89,7 +92,7 @@ def over_time(candidate: Document) -> Part | None:
     for key, names in TRACKS:
         keys = (key, f"{key}_low", f"{key}_high")
         points = [point for entry in timeline if (point := _point(entry, keys)) is not None]
-        if points:
+        if points and not (key == "loss" and len(charts) == 2):  # accuracy says the same in plainer terms
             charts.append(_chart(candidate, names, points))
     return Part("Over time", (Beside(tuple((chart,) for chart in charts)),)) if charts else None
 
@@ -188,9 +191,9 @@ def _chart(candidate: Document, names: tuple[str, ...], points: list[Point]) -> 
     return Chart(f"{title}, with its bounds", bounds(points, margin, write, title), table)
 
 
-def nothing_compared() -> Words:
-    """What stands where there is no evidence."""
-    return Words(
-        "Nothing has been compared yet. Evidence appears within seconds of the first mirrored request.",
-        "quiet",
-    )
+def nothing_kept(compared: float) -> Words:
+    """What stands where there is no evidence, of a candidate with so many ``compared`` rows."""
+    if compared:
+        return Words("Rows have been compared; what they show is written down within seconds.", "quiet")
+    said = "Nothing has been compared yet. Evidence appears within seconds of the first mirrored request."
+    return Words(said, "quiet")

@@ -115,6 +115,11 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}".replace("-", MINUS) if abs(value) < 1e15 else amount(value)
 
 
+def about(value: float) -> str:
+    """A number of rows that is only guessed, with two digits."""
+    return count(float(f"{value:.2g}"))
+
+
 def rows(value: float | None) -> str:
     """So many rows, with the noun."""
     return f"{count(value)} {'row' if value == 1 else 'rows'}"
