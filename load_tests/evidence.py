@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from load_tests import program
 from load_tests.false_alarms import false_alarms
 from load_tests.program import Make
+from load_tests.shadow_throughput import throughput
 from load_tests.verdict_power import power
 
 BESIDE = ("scipy",)
@@ -18,6 +19,7 @@ BESIDE = ("scipy",)
 SECTIONS: Mapping[str, Make] = {
     "false_alarms": false_alarms,
     "power": power,
+    "throughput": throughput,
 }
 
 

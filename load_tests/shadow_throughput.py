@@ -150,7 +150,8 @@ def alone_in_a_process(home: Path, stage: Stage, per_request: int, rows: int) ->
         "BENTOML_DO_NOT_TRACK": "true",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "load_tests.shadow_throughput", str(STAGES.index(stage)), str(per_request), str(rows)]
+    asked = map(str, (STAGES.index(stage), per_request, rows))
+    command = [sys.executable, "-m", "load_tests.shadow_throughput", *asked]
     found = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, timeout=600)
     return Run(**json.loads(found.stdout))
 
@@ -158,7 +159,6 @@ def alone_in_a_process(home: Path, stage: Stage, per_request: int, rows: int) ->
 def shadowed(stage: Stage, per_request: int, rows: int, folder: Path) -> Run:
     """One run in this process: the shadow as it is served, fed by hand."""
     from service.domain.evidence.books import AGREEMENT, Page
-
     from service.settings import Environment
     from service.wiring.shadow import ShadowBuilder
     from service.wiring.shared import open_ledger

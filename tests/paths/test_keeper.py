@@ -174,6 +174,18 @@ def test_many_answers_are_written_in_small_transactions() -> None:
     assert world.store.answers == [f"r{number}" for number in range(35)]
 
 
+def test_a_backlog_is_written_without_waiting_for_the_next_look() -> None:
+    world = KeeperWorld()
+    world.source.answers = [answers(f"r{number}") for number in range(500)]
+    world.turn()
+    assert len(world.store.answers) == 200  # then others get their turn
+    published = len(world.published)
+    world.turn(seconds=0.0)
+    world.turn(seconds=0.0)
+    assert len(world.store.answers) == 500
+    assert len(world.published) == published
+
+
 def test_after_a_slow_transaction_there_is_a_rest() -> None:
     world = KeeperWorld()
 

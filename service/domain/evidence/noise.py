@@ -8,7 +8,6 @@ The floor can only rise as more rows are run again, so rows may leave ``beyond``
 
 from __future__ import annotations
 
-
 from collections.abc import Iterable
 
 from service.domain.disagreement.flips import Flips

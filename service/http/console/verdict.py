@@ -88,7 +88,7 @@ def criteria(candidate: Document) -> Part | None:
 def over_time(candidate: Document) -> Part | None:
     """How values and bounds moved while evidence came in."""
     timeline = entries(candidate, "evidence", "timeline")[-MOST_POINTS:]
-    charts = []
+    charts: list[Chart] = []
     for key, names in TRACKS:
         keys = (key, f"{key}_low", f"{key}_high")
         points = [point for entry in timeline if (point := _point(entry, keys)) is not None]
