@@ -18,6 +18,7 @@ from service.sections import ShadowSettings
 from service.wiring.reasons import prepare
 from tests.models.graphs import tiny
 from tests.paths.shadows import World
+from tests.paths.witnesses import WitnessWorld
 
 Load = Callable[[str], Loaded]
 Published = dict[str, tuple[str | None, str | None]]
@@ -89,6 +90,32 @@ def test_candidates_are_told_apart_by_their_weights_and_not_by_their_layout(
     assert near.features == far.features == ("age", "home", "income")
     assert near.distances.max() < 1e-4
     assert far.distances.mean() > 0.05
+
+
+def test_cases_are_explained_by_the_same_methods_in_productions_words(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production = load("columns")
+    monkeypatch.setattr(World, "__init__", with_witness(World.__init__))
+    (world,), published = prepared(production, [load("positive")], monkeypatch)
+    assert world.shadow.witness is not None
+    reasons = world.shadow.witness.casebook.reasons
+    assert reasons is not None
+    rows = production.bundle.background()[:1]
+    told = reasons(rows, production.model.predict(rows), float("inf"))
+    assert told is not None
+    for side in ("production", "candidate"):
+        assert set(told[side]["values"]) == {"age", "home", "income"}
+        assert told[side]["method"] == published["tiny:positive"][0]
+    assert told["production"]["values"] != told["candidate"]["values"]
+
+
+def with_witness(begin: Callable[..., None]) -> Callable[..., None]:
+    def begun(world: World, *arguments: object) -> None:
+        begin(world, *arguments)
+        world.shadow.witness = WitnessWorld().witness
+
+    return begun
 
 
 def test_a_candidate_that_cannot_be_explained_says_why_and_holds_up_nobody(

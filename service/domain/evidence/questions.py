@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from service.domain.disagreement.gap import cap
 from service.domain.disagreement.measure import Sums
 from service.domain.evidence.bets import Difference, Evidence, Mean, Proportion
@@ -36,10 +38,22 @@ def _changes(rules: Rules, facts: Facts) -> Iterator[Question]:
     alpha = level(rules, facts)
     weigh: Callable[[Sheet, Sums], Evidence]
     for name, weigh, margin in (_moved(rules, facts), ("gap", gap, rules.gap)):
-        own = (weigh(facts.itself, sums) for sums in facts.noise.values() if sums[0])
-        noise = max((bounds(each, alpha).high for each in own), default=0.0)
         evidence = weigh(facts.agreement, facts.compared)
+        noise = _noise(facts, weigh, alpha)
         yield Question(name, "at_most", margin, evidence, noise=noise, change=True)
+
+
+def _noise(facts: Facts, weigh: Callable[[Sheet, Sums], Evidence], alpha: float) -> float:
+    """What production differs from itself at most, run again in any way; 0 where it never was.
+
+    The bound is that of all ways together: some have few rows, and a bound of theirs would excuse anything.
+    A way that is seen to differ by more than that counts as it is.
+    """
+    ways = [sums for sums in facts.noise.values() if sums[0]]
+    if not ways:
+        return 0.0
+    together = bounds(weigh(facts.itself, np.sum(ways, axis=0)), alpha).high
+    return max(together, *(weigh(facts.itself, sums).value for sums in ways))
 
 
 def _moved(rules: Rules, facts: Facts) -> tuple[str, Callable[[Sheet, Sums], Evidence], float]:

@@ -180,6 +180,13 @@ def test_production_that_differs_from_itself_as_much_makes_no_candidate_fail() -
     assert verdict(RULES, facts(sums, noise=quiet)).state == "rollback"
 
 
+def test_few_rows_of_one_way_to_run_production_again_excuse_nothing() -> None:
+    noise = {"alone": agreement(rows=4), "threads": agreement(rows=1_000)}
+    found = verdict(RULES, facts(agreement(flips=1_500, gap=0.1), noise=noise))
+    assert found.state == "rollback"
+    assert 0 < found.criteria[0].question.noise < 0.02
+
+
 def test_alpha_is_divided_by_what_is_declared_whatever_came() -> None:
     many = {f"slice-{i}": None for i in range(18)}
     few, all_seen = facts(agreement(rows=0), slices=many), facts(labels=labelled(), slices=many)
