@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from load_tests import program
 from load_tests.false_alarms import false_alarms
+from load_tests.feedback_join import join
 from load_tests.program import Make
 from load_tests.shadow_throughput import throughput
 from load_tests.verdict_power import power
@@ -20,6 +21,7 @@ SECTIONS: Mapping[str, Make] = {
     "false_alarms": false_alarms,
     "power": power,
     "throughput": throughput,
+    "join": join,
 }
 
 
