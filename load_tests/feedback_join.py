@@ -62,7 +62,7 @@ FILED = 200
 TURNS, QUICK_TURNS = 20, 4
 KILLS, QUICK_KILLS = 10, 3
 MOST_GROWTH = 5.0
-"""Times as long as with a fiftieth of the rows, at most: an index is deeper, its pages are not all at hand."""
+"""Times as long as with a fiftieth of the rows, at most: an index is deeper, its pages are elsewhere."""
 
 CLASSES = ("bad", "good")
 SLICES = ("young", "old", "rent", "own", "new")

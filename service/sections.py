@@ -162,6 +162,11 @@ class EvidenceSettings(Section):
     redact: dict[str, Redaction] = {}
     """What becomes of a column's values before they are kept; the stricter of this and the manifest."""
 
+    @property
+    def explains(self) -> bool:
+        """Whether there are cases to be explained."""
+        return self.enabled and self.explain and bool(self.worst or self.sample)
+
 
 class VerdictSettings(Section):
     """How sure the verdict has to be, and how much may differ."""

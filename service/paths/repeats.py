@@ -21,6 +21,9 @@ from service.domain.evidence.sheet import Sheet
 from service.domain.schema import FeatureBatch, Scores
 from service.domain.slices import ALL
 
+FIRST_ROWS, FIRST_RATE = 1_000, 0.5
+"""So many rows are run again soon: no difference can be told from noise of which nothing is known."""
+
 Answer = Callable[[FeatureBatch, float], Scores]
 """Production's scores [rows, outputs] of rows [rows, width], before a deadline of ``time.monotonic()``."""
 
@@ -58,10 +61,13 @@ class Repeats:
     clock: Callable[[], float] = time.monotonic
     cpu: Callable[[], float] = time.thread_time
     _draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
+    _rows: int = 0
+    """Run again so far."""
 
     def wanted(self) -> bool:
-        """Whether the next batch is one of them."""
-        return self.rate > 0 and float(self._draw.random()) < self.rate
+        """Whether the next batch is one of them: every second one at first, then as many as ``rate`` says."""
+        rate = max(self.rate, FIRST_RATE) if self._rows < FIRST_ROWS else self.rate
+        return self.rate > 0 and float(self._draw.random()) < rate
 
     def run(
         self,
@@ -83,6 +89,7 @@ class Repeats:
         Raises:
             InferenceError, DeadlineError: production failed; nothing of this batch is counted.
         """
+        self._rows += len(rows)
         due = self.clock() + min(left, self.seconds)
         found: list[Books] = []
         if self.usual is not None:

@@ -43,6 +43,9 @@ __all__ = ["ShadowBuilder", "ShadowProcess", "end_with_parent"]
 
 log = logging.getLogger("understudy.shadow")
 
+NOT_SAMPLED: dict[str, str | None] = {"method": None, "reason": "shadow.explain_rate is 0"}
+"""Of candidates whose reasons are not compared."""
+
 Found: TypeAlias = Contender | str
 """A candidate that runs, or why it does not."""
 
@@ -150,7 +153,9 @@ class ShadowBuilder:
             status[tag] = each.loaded.describe()
             why_not = self._why_not_explained(shadow)
             reasons[tag] = {"method": None, "reason": why_not or "the methods are being prepared"}
-            if why_not is None:
+            if not self._samples_reasons:
+                reasons[tag] = NOT_SAMPLED
+            if why_not is None and (self._samples_reasons or self._settings.evidence.explains):
                 explained.append((each.loaded, shadow, sink))
 
         def read(datagram: memoryview, received: float) -> Arrived:
@@ -161,7 +166,7 @@ class ShadowBuilder:
             return frame.sender, frame.first, frame.rows, batch, frames.parts_of(frame)
 
         def publish(tag: str, method: str | None, reason: str | None) -> None:
-            reasons[tag] = {"method": method, "reason": reason}
+            reasons[tag] = {"method": method, "reason": reason} if self._samples_reasons else NOT_SAMPLED
             process.write_status(status_path(self._environment), status)
 
         def prepare() -> None:
@@ -252,9 +257,11 @@ class ShadowBuilder:
         process.settle_memory()
         return ShadowProcess(ShadowReceiver(tuple(shadows), recording), opened, read)
 
+    @property
+    def _samples_reasons(self) -> bool:
+        return self._settings.shadow.explain_rate > 0
+
     def _why_not_explained(self, shadow: CandidateShadow) -> str | None:
-        if self._settings.shadow.explain_rate == 0:
-            return "shadow.explain_rate is 0"
         if (
             shadow.breaker.is_open
         ):  # an explanation may have been the cause: without them it does not come again

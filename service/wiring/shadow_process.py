@@ -24,6 +24,8 @@ Read: TypeAlias = Callable[[memoryview, float], Arrived]
 """Of a datagram and its time of arrival."""
 RECEIVE_BYTES = 8 << 20
 """Larger than any datagram that a socket takes."""
+WORKERS_SHARE = 0.6
+"""Of the time to stop in; the rest is for writing."""
 
 
 @dataclass(slots=True)
@@ -38,33 +40,37 @@ class ShadowProcess:
     keeper: Keeper | None = None
     """Keeps the evidence; None where there is none."""
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
+    """Nothing more is received, and candidates work off what they have."""
+    _closing: threading.Event = field(default_factory=threading.Event)
+    """No more comes from candidates, so what is to be written is all there."""
+    _workers: list[threading.Thread] = field(default_factory=list)
+    _writers: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
         """Starts the threads; they inherit this process's priority."""
-        work = [("receive", self._receive)]
-        work += [
-            (f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow))
+        self._workers = [_started("receive", self._receive)]
+        self._workers += [
+            _started(f"shadow-{shadow.candidate.tag}", partial(self._follow, shadow))
             for shadow in self.receiver.running()
         ]
         recorder = self.receiver.recorder
         if isinstance(recorder, Recorder):
-            work.append(("record", partial(self._keep_on, recorder)))
+            self._writers.append(_started("record", partial(self._keep_on, recorder)))
         if self.keeper is not None:
-            work.append(("keep", partial(self._keep_on, self.keeper)))
-        for name, target in work:
-            thread = threading.Thread(target=target, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._writers.append(_started("keep", partial(self._keep_on, self.keeper)))
         if self.prepare is not None:
-            threading.Thread(target=self.prepare, name="prepare", daemon=True).start()
+            _started("prepare", self.prepare)
 
     def stop(self, patience: float = 5.0) -> None:
-        """Works off what is queued, for ``patience`` seconds at most."""
-        self._stopping.set()
+        """Works off what is queued and writes what came of it, for ``patience`` seconds at most."""
         due = time.monotonic() + patience
-        for thread in self._threads:
-            thread.join(max(0.0, due - time.monotonic()))
+        for event, threads, share in (
+            (self._stopping, self._workers, WORKERS_SHARE),
+            (self._closing, self._writers, 1.0),
+        ):
+            event.set()
+            for thread in threads:
+                thread.join(max(0.0, due - (1.0 - share) * patience - time.monotonic()))
         self.socket.close()
 
     def _receive(self) -> None:
@@ -83,12 +89,12 @@ class ShadowProcess:
                 log.exception("datagram of %d bytes", size)
 
     def _keep_on(self, work: Recorder | Keeper) -> None:
-        while not self._stopping.is_set():
+        while not self._closing.is_set():
             try:
                 work.run_once()
             except Exception:  # a bug of ours must not end the thread
                 log.exception("%s", type(work).__name__)
-                self._stopping.wait(1.0)
+                self._closing.wait(1.0)
         work.close()
 
     def _follow(self, shadow: CandidateShadow) -> None:
@@ -97,3 +103,9 @@ class ShadowProcess:
                 shadow.run_once()
             except Exception:  # a bug of ours must not end the candidate's thread
                 log.exception("shadow of %s", shadow.candidate.tag)
+
+
+def _started(name: str, target: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    thread.start()
+    return thread

@@ -198,3 +198,13 @@ def test_a_misfit_is_told_of_once() -> None:
     assert first.misfits == (1,)
     again = match([record._replace(joined=first.seen[1])], [wrong], [both("p", 0, 1, 1, 1)])
     assert (again.misfits, again.done, again.pairs) == ((), (1,), ())
+
+
+def test_a_row_that_was_judged_is_not_judged_again_when_an_older_part_shows_up() -> None:
+    """PostgreSQL shows what was begun first after what was begun later, where that is committed first."""
+    younger = both("p", 0, 2, 3, 5)
+    first = match([], [told(1, "p", "a", "b", "c")], [younger])
+    assert [found.rows for found in first.pairs] == [[0, 1]]
+    older = both("p", 1, 2, 3, 4)
+    again = match([], [told(1, "p", "a", "b", "c")], [older, younger._replace(joined=first.seen_pairs[5])])
+    assert again.pairs == ()

@@ -11,7 +11,7 @@ from service.domain.evidence.measures import DISAGREEMENT
 from service.domain.evidence.sheet import sheet
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import DeadlineError
-from service.paths.repeats import Repeats, Variant
+from service.paths.repeats import FIRST_ROWS, Repeats, Variant
 from tests.domain.models import spec
 from tests.paths.witnesses import scores, too_late
 
@@ -78,10 +78,25 @@ def test_a_failing_production_is_told_to_the_caller() -> None:
         repeats.run(ROWS, BEFORE, ALL, 1.0, 60.0)
 
 
+def shares(rate: float, batches: int) -> tuple[list[bool], list[bool]]:
+    """Which batches are run again at first, and which once enough rows were."""
+    model = Model()
+    repeats = model.repeats(Variant("session", model), rate=rate)
+    first = [repeats.wanted() for _ in range(batches)]
+    for _ in range(FIRST_ROWS // len(ROWS)):
+        repeats.run(ROWS, BEFORE, ALL, 1.0, 60.0)
+    return first, [repeats.wanted() for _ in range(batches)]
+
+
 def test_the_share_of_the_batches_is_the_configured_one_and_the_same_again() -> None:
-    first, second = (Model().repeats(rate=0.1) for _ in range(2))
-    wanted = [first.wanted() for _ in range(5_000)]
-    assert wanted == [second.wanted() for _ in range(5_000)]
+    _, wanted = shares(0.1, 5_000)
+    assert wanted == shares(0.1, 5_000)[1]
     assert abs(sum(wanted) - 500) < 4 * np.sqrt(5_000 * 0.1 * 0.9)
-    assert not any(Model().repeats(rate=0.0).wanted() for _ in range(100))
-    assert all(Model().repeats(rate=1.0).wanted() for _ in range(100))
+    assert not any(sum(shares(0.0, 100), []))
+    assert all(sum(shares(1.0, 100), []))
+
+
+def test_a_difference_is_soon_told_from_noise_however_little_is_run_again_later() -> None:
+    first, later = shares(0.02, 1_000)
+    assert sum(first) == pytest.approx(500, abs=60)
+    assert sum(later) == pytest.approx(20, abs=18)
