@@ -232,7 +232,7 @@ def _lines(tally: Tally, url: str, seconds: float) -> Iterator[str]:
     taken = tally.feedback[200] + tally.feedback[202]
     if taken:
         yield f"feedback {taken:,} outcomes accepted"
-    yield f"what the shadow saw: {url}/shadow/report   metrics: {url}/metrics"
+    yield f"what the shadow saw: {url}/console   as JSON: {url}/shadow/report   metrics: {url}/metrics"
 
 
 if __name__ == "__main__":
