@@ -6,7 +6,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from service.adapters.ledger import Ledger
 from service.adapters.onnx import OnnxModel, Watchdog
 from service.adapters.shadow_metrics import EvidenceMetrics, VerdictMetrics
 from service.domain.disagreement.measure import Region
-from service.domain.evidence.document import Seen, Study, assess
+from service.domain.evidence.document import Study
 from service.domain.evidence.document import refused as not_run
 from service.domain.evidence.paired import Pairing
 from service.domain.evidence.redaction import redaction
@@ -28,6 +27,7 @@ from service.errors import BundleError
 from service.paths.casebook import Casebook, CaseLimits
 from service.paths.coverage import Watched
 from service.paths.dossier import Dossier, DossierLimits
+from service.paths.judge import Judge
 from service.paths.keeper import Keeper
 from service.paths.repeats import Repeats, Variant
 from service.paths.witness import AnswerLimits, Regions, Witness
@@ -42,8 +42,6 @@ log = logging.getLogger("understudy.evidence")
 
 CPU = "CPUExecutionProvider"
 
-EVIDENCE_SECONDS = 5.0
-"""How often everything is written out that a verdict rests on."""
 ALONE_ROWS = 4
 """Rows of a batch that production answers again one by one."""
 
@@ -62,26 +60,6 @@ class Contender(NamedTuple):
 
 def _totals(ledger: Ledger, position: int) -> dict[str, int]:
     return {str(outcome): rows for outcome, rows in ledger.totals(position).items()}
-
-
-@dataclass(slots=True)
-class _Judge:
-    """Says what there is to say about one candidate: a verdict each time, everything now and then."""
-
-    contender: Contender
-    verdicts: VerdictMetrics
-    behaviour: Mapping[str, Any] | None
-    _evidence: Mapping[str, Any] | None = None
-    _due: float = 0.0
-
-    def __call__(self, seen: Seen) -> dict[str, Any]:
-        again = seen.now >= self._due
-        known = replace(seen, behaviour=self.behaviour)
-        found = assess(self.contender.study, known, None if again else self._evidence)
-        if again:
-            self._evidence, self._due = found["evidence"], seen.now + EVIDENCE_SECONDS
-        self.verdicts.said(self.contender.loaded.bundle.spec.tag, found["verdict"]["state"])
-        return found
 
 
 class EvidenceBuilder:
@@ -183,7 +161,11 @@ class EvidenceBuilder:
                     contender.pairing,
                     witness,
                     partial(_totals, ledger, contender.position),
-                    _Judge(contender, verdicts, bundles.behaviour_of(contender.loaded.bundle)),
+                    Judge(
+                        contender.study,
+                        bundles.behaviour_of(contender.loaded.bundle),
+                        partial(verdicts.said, tag),
+                    ),
                     secrets.token_hex(16),
                     limits,
                     accounted.get(tag, {}),
