@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, bindparam, select, text, update
 
-from service.adapters.store.statements import chunks, insertion
+from service.adapters.store.statements import chunks, insert_many, insertion
 from service.adapters.store.tables import ANSWERS, DELIVERIES, PAIRINGS, State
 from service.domain.evidence.books import Key
 from service.domain.evidence.paired import Answers, Kept, Pairing
@@ -42,7 +42,7 @@ def write(connection: Connection, pairing: int, answers: Sequence[Answers]) -> N
         return
     # two that write the same requests in different orders would wait for each other
     rows = [_row(pairing, one) for one in sorted(answers, key=lambda one: (one.request_id, one.first))]
-    connection.execute(insertion(connection, ANSWERS).on_conflict_do_nothing(), rows)
+    insert_many(connection, insertion(connection, ANSWERS).on_conflict_do_nothing(), rows)
     _wake(connection, sorted({one.request_id for one in answers}))
 
 
