@@ -39,8 +39,8 @@ from service.adapters.store.store import Store
 from service.domain.disagreement.measure import Pair
 from service.domain.evidence.books import AGREEMENT, BINS, Books, Key, Page
 from service.domain.evidence.measures import JUDGEMENT
-from service.domain.evidence.paired import Answers, Batch, LabelledAnswers, Pairing, Settled
-from service.domain.evidence.settling import settle
+from service.domain.evidence.paired import Answers, Batch, Pairing
+from service.domain.evidence.settling import Settling
 from service.domain.evidence.sheet import sheet
 from service.domain.labels import Answerer, Given, Record
 from service.domain.schema import ModelSpec, Schema, Scores
@@ -70,7 +70,7 @@ SPEC = ModelSpec("credit", "gbm-1", "binary", Schema((), "tensor"), CLASSES)
 PAIRING = Pairing(Key("credit:gbm-1", "credit:gbm-2", "0" * 32), "binary", CLASSES, SLICES)
 WHO = Answerer("credit:gbm-1", "production", "binary", CLASSES, 0.5, SLICES)
 ALL = Page(AGREEMENT, "all")
-SHEETS = {PAIRING.key: sheet(Pair(SPEC, SPEC), JUDGEMENT)}
+SETTLE = Settling({PAIRING.key: sheet(Pair(SPEC, SPEC), JUDGEMENT)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +196,12 @@ def label(url: str, rows: int, turns: int) -> Labelled:
         shadow.join(lambda _, __: {})
         before = _peak()
         filed = [_timed(edge.file, [_given(number)]) for number in itertools.islice(names, FILED)]
-        while shadow.join(lambda _, __: {}, _settle).more:
+        while shadow.join(lambda _, __: {}, SETTLE).more:
             pass
         for _ in range(turns):
             edge.file([_given(number) for number in itertools.islice(names, TURN)])
             begun = time.perf_counter()
-            found = shadow.join(lambda _, __: {}, _settle)
+            found = shadow.join(lambda _, __: {}, SETTLE)
             joined.append(time.perf_counter() - begun)
             count += found.paired
     return Labelled(filed, joined, count, _peak() - before)
@@ -240,10 +240,6 @@ def _kill(store: Store, url: str, writer: str, life: int) -> tuple[int, float]:
     told = max(acknowledged)
     # the last one may have been written without that anybody was told of it
     return sum(repeated) + int(found not in {told, told + 1}), took
-
-
-def _settle(parts: Sequence[LabelledAnswers]) -> list[Settled]:
-    return settle(parts, SHEETS)
 
 
 def _given(number: int) -> Given:

@@ -158,7 +158,11 @@ def says(rules: Rules, totals: Totals) -> Said:
     counts = totals.compared >= rules.least_labels
     labelled = [name for name, each in questions.items() if each.labelled]
     harm = np.any([fails[name] for name in labelled], axis=0) & counts
-    better = np.any([questions[name].excludes_zero(alpha) for name in labelled], axis=0) & counts & ~harm
+    better, worse = (
+        np.any([questions[name].excludes_zero(alpha, worse=side) for name in labelled], axis=0)
+        for side in (False, True)
+    )
+    better &= counts & ~harm & ~worse
     changed = (fails["flip_rate"] | fails["gap"]) & ~better
     rollback = (harm | changed | fails["failures"]) & (totals.compared + totals.failed >= rules.least_rows)
     alike = (passes["flip_rate"] & passes["gap"]) | better

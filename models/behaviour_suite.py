@@ -120,6 +120,14 @@ class ExpectEntry(_Part):
                 raise ValueError("expected two numbers, the smaller one first; null leaves an end open")
         return given
 
+    @field_validator("probability")
+    @classmethod
+    def _shares(cls, given: Mapping[str, Range] | None) -> Mapping[str, Range] | None:
+        ends = [end for pair in (given or {}).values() for end in pair if end is not None]
+        if any(not 0 <= end <= 1 for end in ends):  # in percent every answer would be within them, or none
+            raise ValueError("expected probabilities from 0 to 1")
+        return given
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
@@ -225,6 +233,8 @@ def read_suite(path: Path) -> Suite:
 def _explain(error: ValidationError, document: Any) -> str:
     """Every broken rule on one line, after the name of its check and the key."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(len(item["loc"]) > 1 for item in found):  # checks that are mistaken are not missing as well
+        found = [item for item in found if (item["loc"], item["type"]) != (("checks",), "too_short")]
     return "; ".join(": ".join(filter(None, (*_place(item["loc"], document), item["msg"]))) for item in found)
 
 

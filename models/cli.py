@@ -217,6 +217,13 @@ def _confidence(text: str) -> float:
     return confidence
 
 
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return seed
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Makes and shows model bundles.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -278,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--data", type=Path, required=True, help="CSV of rows that neither was trained on")
     judge.add_argument("--target", required=True, help="the column of true labels")
     judge.add_argument("--confidence", type=_confidence, default=0.95, help="of each interval (0.95)")
-    judge.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
+    judge.add_argument("--seed", type=_seed, default=0, help="of the bootstrap (0)")
     judge.add_argument("--json", action="store_true", help="print all that was found as JSON")
 
     table = commands.add_parser("list", help="list the bundles in the model store")

@@ -20,7 +20,8 @@ from service.domain.expressions import (
 from service.domain.schema import Schema
 from service.domain.slices import ALL, MOST
 
-Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Cost = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+"""In any unit; those of many rows still add up to a number."""
 Costs: TypeAlias = Mapping[str, Mapping[str, float]]
 """True class to answered class to what that costs."""
 

@@ -188,8 +188,9 @@ class Manifest(_Part):
     threshold: float = Field(default=0.5, gt=0, lt=1)
     slices: tuple[SliceEntry, ...] = ()
     parity: Parity = Parity()
-    tolerance: ToleranceEntry = ToleranceEntry()
-    """How far another model's scores may be from this one's and still be the same answer."""
+    tolerance: ToleranceEntry | None = None
+    """How far another model's scores may be from this one's and still be the same answer; None leaves it to
+    ``models.pair``."""
     costs: dict[str, dict[str, Cost]] = {}
     """True class to answered class to what that costs, in any unit; a right answer costs nothing unless
     it is said. Empty where all mistakes are alike."""
@@ -264,7 +265,18 @@ def _check_range(place: str, pair: tuple[float, float]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose only booleans are true and false: a category called yes or no stays a word."""
+    """YAML whose only booleans are true and false: a category called yes or no stays a word.
+
+    A key that is there twice is refused: the last one alone would count, and nobody would notice.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        own = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((key for key in own if key[1] != "<<" and own.count(key) > 1), None):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice[1]!r} is there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -278,9 +290,13 @@ def read_yaml(path: Path) -> Any:
     """What a YAML file says, with yes, no, on and off as words.
 
     Raises:
-        OSError, UnicodeDecodeError, yaml.YAMLError: it cannot be read.
+        OSError, UnicodeDecodeError, yaml.YAMLError: it cannot be read; in one line.
     """
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    text = path.read_text(encoding="utf-8")
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise yaml.YAMLError(" ".join(str(error).split())) from error
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -11,6 +11,12 @@ from models.reference import cut_points
 from service.domain.disagreement.measure import Pair, Tolerance
 from service.errors import BundleError
 
+SAME = 0.1
+"""Values of a regression are the same answer within so many spreads, unless the manifest says how far.
+
+Hardly any retrained model repeats 95 % of its values to a millionth: each would be rolled back for it.
+"""
+
 
 def pair_of(production: Bundle, candidate: Bundle) -> Pair:
     """The pair, by production's manifest and reference data.
@@ -23,11 +29,12 @@ def pair_of(production: Bundle, candidate: Bundle) -> Pair:
         theirs = f"{other.tag} {_answers(candidate)}"
         raise BundleError(f"{spec.tag} answers {_answers(production)}, {theirs}: no pair to compare")
     manifest, scores = production.manifest, production.calibration()[1]
+    spread = 1.0 if spec.classes else float(scores.std(dtype=np.float64)) or 1.0
     return Pair(
         spec,
         other,
-        Tolerance(manifest.tolerance.absolute, manifest.tolerance.relative),
-        1.0 if spec.classes else float(scores.std()) or 1.0,
+        _tolerance(manifest, spread),
+        spread,
         _costs(manifest),
         _cuts(production),
     )
@@ -39,17 +46,20 @@ def _cuts(bundle: Bundle) -> tuple[float, ...]:
     return cut_points(bundle.calibration()[1].ravel()) if score is None else score.edges
 
 
+def _tolerance(manifest: Manifest, spread: float) -> Tolerance:
+    declared = manifest.tolerance
+    if declared is not None:
+        return Tolerance(declared.absolute, declared.relative)
+    return Tolerance() if manifest.classes else Tolerance(absolute=SAME * spread)
+
+
 def _answers(bundle: Bundle) -> str:
     return ", ".join(bundle.spec.classes) or "a value"
 
 
 def _costs(manifest: Manifest) -> NDArray[np.float64] | None:
-    """[true class, answered class], 1 at most."""
+    """[true class, answered class], in the manifest's unit."""
     if not manifest.costs:
         return None
     names = manifest.classes
-    table = np.array(
-        [[manifest.costs.get(truth, {}).get(answer, 0.0) for answer in names] for truth in names]
-    )
-    scaled: NDArray[np.float64] = table / table.max()
-    return scaled
+    return np.array([[manifest.costs.get(truth, {}).get(answer, 0.0) for answer in names] for truth in names])

@@ -49,8 +49,9 @@ def keep_memory() -> None:
 
 
 def write_status(path: Path, status: Any) -> None:
-    """Replaces a JSON file at once, so that no reader sees half of it."""
+    """Replaces a JSON file at once, so that no reader sees half of it; it is for the service alone."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.touch(0o600)  # rows may be in it
     fresh.write_bytes(orjson.dumps(status))
     fresh.replace(path)
 

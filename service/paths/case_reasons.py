@@ -25,7 +25,7 @@ class PairReasons:
     def __call__(self, rows: FeatureBatch, scores: Scores, due: float) -> Mapping[str, Any] | None:
         """Both explanations of one row, or None where ``due`` came first.
 
-        No value of the row is in them, so nothing in them needs redaction.
+        No value of the row is in them, but what a column contributes may tell its value.
 
         Raises:
             Unsuitable: one of the models cannot be explained for this row.

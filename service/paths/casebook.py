@@ -52,6 +52,8 @@ class CaseLimits:
     """Of each slice."""
     waiting: int = 5_000
     """Cases that may wait here; more are lost."""
+    nbytes: int = 64 << 20
+    """Of the rows that wait to be explained; a case beyond goes without, as a large image may be 1 MB."""
     patience: float = 30.0
     """Seconds that a case waits for its reasons; 0 where cases are not explained."""
     share: float = 0.05
@@ -77,6 +79,11 @@ class _Found:
     ranks: list[tuple[Sort, float]] = field(default_factory=list)
     tries: int = 0
     settled: bool = False
+
+    def settle(self) -> None:
+        """Nothing more is found out about it, so its row is not needed."""
+        self.settled = True
+        self.rows = self.rows[:0].copy()
 
 
 @dataclass(slots=True)
@@ -132,6 +139,12 @@ class Casebook:
         with self._lock:
             room = max(0, self.limits.waiting - len(self._waiting))
             fresh = list(rows.values())
+            left = self.limits.nbytes - sum(each.rows.nbytes for each in self._waiting)
+            for each in fresh[:room]:
+                left -= each.rows.nbytes
+                if left < 0:
+                    left += each.rows.nbytes
+                    each.settle()
             self._waiting += fresh[:room]
             self._lost += len(fresh[room:])
 
@@ -235,13 +248,16 @@ class Casebook:
             if kind not in self._complaints:
                 self._complaints.add(kind)
                 log.warning("%s: cases have no reasons (%s is logged once)", self.tag, kind, exc_info=error)
-            each.settled = True
+            each.settle()
             return
         finally:
             self.set_running(False)
         if found is not None:
-            each.document["explanations"] = found
-        each.settled = found is not None or each.tries >= TRIES
+            each.document["explanations"] = {
+                role: self.redaction.reasons(told) for role, told in found.items()
+            }
+        if found is not None or each.tries >= TRIES:
+            each.settle()
 
 
 def _cases(each: _Found) -> list[Case]:

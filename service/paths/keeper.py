@@ -33,6 +33,8 @@ SWEEP_SECONDS = 60.0
 """How often old evidence is let go."""
 TURNS = 20
 """Transactions in a row for one candidate, before the others get theirs."""
+WARN_SECONDS = 60.0
+"""The same trouble is logged at most this often: what fails may fail every second."""
 DAY = 86_400.0
 
 What: TypeAlias = Literal["cases", "answers"]
@@ -89,6 +91,8 @@ class Keeper:
     _swept: float | None = None
     _documents: dict[str, Any] = field(default_factory=dict)
     _remembered: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    _silent_until: dict[str, float] = field(default_factory=dict)
+    """By the complaint."""
 
     def __post_init__(self) -> None:
         self._patience = Patience(self.clock)
@@ -130,8 +134,8 @@ class Keeper:
         for dossier in self.dossiers:
             try:
                 self._lose(dossier, dossier.collect(self.now(), everything))
-            except Exception:  # a bug of ours; the others' evidence goes on
-                log.exception("%s: evidence could not be collected", dossier.tag)
+            except Exception as error:  # a bug of ours; the others' evidence goes on
+                self._complain(f"{dossier.tag}: evidence could not be collected", error)
 
     def _use_store(self, *steps: Callable[[], None]) -> None:
         try:
@@ -174,6 +178,7 @@ class Keeper:
             self._lose(dossier, lost)
         else:
             dossier.wrote()
+            self._remember()  # at once: who dies before has a later life count these rows' outcomes twice
 
     def _read_due(self) -> None:
         if self._read is not None and self.clock() - self._read < READ_SECONDS:
@@ -211,20 +216,25 @@ class Keeper:
         try:
             self.remember(counts)
             self._remembered = counts
-        except Exception:  # a full disk, say: a later life may count some rows' outcomes twice
-            log.exception("what is accounted for could not be noted")
+        except Exception as error:  # a full disk, say: a later life may count some rows' outcomes twice
+            self._complain("what is accounted for could not be noted", error)
 
     def _judge(self) -> None:
         for dossier in self.dossiers:
             try:
                 seen = dossier.seen(self.now(), self._trouble or "ok")
                 self._documents[dossier.tag] = dossier.judge(seen)
-            except Exception:  # a bug of ours; the last verdict stays, and its time with it
-                log.exception("%s is not judged", dossier.tag)
+            except Exception as error:  # a bug of ours; the last verdict stays, and its time with it
+                self._complain(f"{dossier.tag} is not judged", error)
         try:
             self.publish(dict(self._documents))
-        except Exception:  # a full disk, say
-            log.exception("verdicts could not be published")
+        except Exception as error:  # a full disk, say
+            self._complain("verdicts could not be published", error)
+
+    def _complain(self, complaint: str, error: Exception) -> None:
+        if self.clock() >= self._silent_until.get(complaint, 0.0):
+            self._silent_until[complaint] = self.clock() + WARN_SECONDS
+            log.error("%s", complaint, exc_info=error)
 
     def _lose(self, dossier: Dossier, lost: Lost) -> None:
         if lost.cases:

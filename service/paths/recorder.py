@@ -58,6 +58,9 @@ class RecordStore(Protocol):
     def join(self, learn: Learn, settle: Settle | None) -> Joined:
         """Joins what labels and answers have come, both models' included where there is a ``settle``."""
 
+    def look_again(self, settle: Settle) -> None:
+        """Finds labels for the next ``join`` that others joined who did not know all that ``settle`` does."""
+
     def learnt(self) -> Mapping[str, bytes]:
         """Everything that was learnt so far, by key."""
 
@@ -304,9 +307,11 @@ class Recorder:
     def _sweep(self) -> None:
         store, before = self.store(), self.now() - self.limits.keep_days * DAY
         try:
+            if self.settle is not None:
+                store.look_again(self.settle)
             store.measure(self.limits.most_rows)
         except StoreError as error:  # what is too old goes all the same
-            log.warning("what is too much in the store is not known: %s", error)
+            log.warning("what is too much in the store, or was overlooked, is not known: %s", error)
         for _ in range(TURNS):
             with self._patience.timed():
                 more = store.sweep(before)

@@ -255,7 +255,11 @@ class CandidateShadow:
     def _regard(self, rows: FeatureBatch, before: Scores, after: Scores) -> Compared:
         if self.witness is None:
             return Compared(before, after)
-        return self.witness.regard(rows, before, after)
+        self.account.set_running(True)  # its regions may be a graph of their own, which may crash as well
+        try:
+            return self.witness.regard(rows, before, after)
+        finally:
+            self.account.set_running(False)
 
     def _study(self) -> None:
         """Finds reasons for cases while there is time."""

@@ -33,7 +33,7 @@ from service.paths.repeats import Repeats, Variant
 from service.paths.witness import AnswerLimits, Regions, Witness
 from service.settings import Environment, Settings
 from service.wiring.recorder import PATIENCE_SECONDS
-from service.wiring.redacting import redaction_rules
+from service.wiring.redacting import redaction_key, redaction_rules
 from service.wiring.shared import accounted_path, evidence_path
 from service.wiring.store import LazyStore
 from service.wiring.studying import rules_of
@@ -62,6 +62,16 @@ def _totals(ledger: Ledger, position: int) -> dict[str, int]:
     return {str(outcome): rows for outcome, rows in ledger.totals(position).items()}
 
 
+def hold_all(settings: Settings, environment: Environment, verdicts: VerdictMetrics, reason: str) -> None:
+    """Says of all candidates why none of them runs, in place of what an earlier life has said."""
+    rules, now = rules_of(settings.verdict), time.time()
+    process.write_status(
+        evidence_path(environment), {tag: not_run(rules, reason, now) for tag in settings.candidates}
+    )
+    for tag in settings.candidates:
+        verdicts.said(tag, "hold")
+
+
 class EvidenceBuilder:
     """Builds the witnesses and the keeper of one server.
 
@@ -84,8 +94,8 @@ class EvidenceBuilder:
         self._production = production
         self._watched = watched
         self._watchdog = watchdog
-        key = environment.redact_key.encode() if environment.redact_key else secrets.token_bytes(32)
         rules = redaction_rules(settings.evidence, production.bundle)
+        key = redaction_key(environment, rules)
         self._redaction = redaction(production.bundle.spec.schema, rules, key)
         self._variants = self._production_again()
 

@@ -21,7 +21,7 @@ from service.domain.projection import projection
 from service.errors import TrafficError
 from service.http.instances import InstanceReader
 from service.http.problem import Problem
-from service.http.traffic import TrafficReader
+from service.http.traffic import LABEL, TrafficReader
 from service.paths.replay import Models, Replay
 from service.paths.replay_words import inconsistent, summary
 from service.paths.traffic import Traffic
@@ -67,6 +67,8 @@ def run(settings: Settings, environment: Environment, wanted: Wanted, out: Path 
     Raises:
         UnderstudyError: a bundle is absent or does not fit, or the traffic cannot be read.
     """
+    if out is not None and not out.parent.is_dir():  # told now, not when all the work is done
+        raise TrafficError(f"{out}: cannot be written: there is no such folder")
     with steps() as shown:
         document = replay(settings, environment, wanted, shown)
     if out == Path("-"):
@@ -190,6 +192,8 @@ def _thorough(witness: Witness) -> Witness:
 
 def _reader(settings: Settings, production: Loaded, label: str) -> TrafficReader:
     spec, expected = production.bundle.spec, production.bundle.manifest.expected
+    if label != LABEL and label in spec.schema.names():
+        raise TrafficError(f"--labels {label}: is a feature of {spec.tag}, so it cannot hold the truth")
     instances = InstanceReader(spec.schema, settings.limits.max_rows, _uncounted, expected)
     return TrafficReader(spec, instances, label)
 
@@ -233,11 +237,15 @@ class _File(_Source):
     def __init__(self, path: Path, wanted: Wanted) -> None:
         super().__init__(wanted.name or path.name, wanted.skip_invalid)
         self._file = TrafficFile(path, wanted.form)
+        self._label = wanted.label
 
     def traffic(self, reader: TrafficReader) -> Iterator[Traffic]:
         unit = "row" if self._file.form == "parquet" else "line"
+        table = self._file.form != "jsonl"  # where every record has every column
         for record in self._file.records():
             self.done, self.total = self._file.done, self._file.total
+            if self._label not in (LABEL, *record.fields) and table and record.fault is None:
+                raise TrafficError(f"{self.name}: there is no column {self._label!r}, which --labels names")
             yield from self._read(reader, f"{unit} {record.number}", record)
 
 

@@ -33,7 +33,7 @@ from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits
 from service.paths.witness import Witness
 from service.settings import Environment, Settings
 from service.wiring.coverage import coverage, watched_models
-from service.wiring.evidence import Contender, EvidenceBuilder
+from service.wiring.evidence import Contender, EvidenceBuilder, hold_all
 from service.wiring.recorder import recorder
 from service.wiring.shadow_process import Arrived, Read, ShadowProcess
 from service.wiring.shared import EXPLANATIONS, breaker_of, open_ledger, socket_path, status_path
@@ -184,6 +184,8 @@ class ShadowBuilder:
 
     def _idle(self, ledger: Ledger, reason: str) -> ShadowProcess:
         tags = self._settings.candidates
+        if self._settings.evidence.enabled and tags:
+            hold_all(self._settings, self._environment, VerdictMetrics(self._registry), reason)
 
         def read(datagram: memoryview, received: float) -> Arrived:  # noqa: ARG001 - a Read
             frame = frames.decode(datagram)

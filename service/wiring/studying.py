@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 from models.bundle import Bundle
 from models.pair import pair_of
@@ -15,7 +14,7 @@ from service.domain.evidence.books import Key
 from service.domain.evidence.document import Study
 from service.domain.evidence.measures import DISAGREEMENT, JUDGEMENT
 from service.domain.evidence.paired import Pairing, Settle
-from service.domain.evidence.settling import settle
+from service.domain.evidence.settling import Settling
 from service.domain.evidence.sheet import sheet
 from service.domain.evidence.verdict import Rules
 from service.sections import VerdictSettings
@@ -64,8 +63,7 @@ def pairing_of(production: Bundle, candidate: Bundle, study: Study) -> Pairing:
 
 def settling(studies: Mapping[Key, Study]) -> Settle:
     """What labels add to the evidence of the pairs that are compared here."""
-    sheets = {key: study.judgement for key, study in studies.items()}
-    return partial(settle, sheets=sheets)
+    return Settling({key: study.judgement for key, study in studies.items()})
 
 
 def rules_of(settings: VerdictSettings) -> Rules:

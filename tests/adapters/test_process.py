@@ -87,3 +87,9 @@ def test_every_thread_now_and_later_gets_only_idle_cpu() -> None:
         [sys.executable, "-c", YIELDING], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_left_behind_is_for_the_service_alone(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.json"
+    write_status(path, {"cases": []})
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from service.http.console import CONTENT_SECURITY_POLICY, console_page
+from service.http.console.agreement import difference
+from service.http.console.blocks import Beside, Table
 from service.http.console.words import OUTCOMES
 from tests.http import reports
 from tests.http.consoles import MODELS, NOW, PAGES, ROLLOUT, Reader, alone, read
@@ -82,12 +84,30 @@ def test_the_age_of_the_evidence_is_told() -> None:
     assert "3 hours old" in Reader(later).words
 
 
+def test_evidence_that_nobody_renews_is_told_before_its_verdict() -> None:
+    later = console_page(reports.report(), MODELS, ROLLOUT, NOW + timedelta(hours=3))
+    words = Reader(later).words
+    said = words.index("The shadow has told nothing for 3 hours; what follows is old.")
+    assert said < words.index("It is surely better than production.")
+    assert "told nothing" not in read().words
+
+
 def test_every_outcome_is_told_in_words() -> None:
     candidate = reports.worse()
     candidate["rows"] |= dict.fromkeys(OUTCOMES, 17)
     rows = read(alone(candidate)).rows
     for said in OUTCOMES.values():
         assert any(row[:2] == [said, "17"] for row in rows)
+
+
+@pytest.mark.parametrize(("classes", "kinds"), [(6, [Beside]), (7, [Table, Beside])])
+def test_a_matrix_of_many_classes_has_the_whole_width(classes: int, kinds: list[type]) -> None:
+    candidate = reports.better()
+    pairs = [{"from": str(place), "to": str((place + 1) % classes), "rows": 5} for place in range(classes)]
+    candidate["evidence"]["measures"]["flips"]["matrix"] = pairs
+    part = difference(candidate)
+    assert part is not None
+    assert [type(block) for block in part.blocks] == kinds
 
 
 def test_who_was_right_is_told_with_the_rows_that_tell_them_apart() -> None:
@@ -139,6 +159,9 @@ def test_a_regression_is_told_in_its_own_measures() -> None:
     ]
     found = read(alone(candidate))
     assert ["Candidate nearer", "250", "50 %"] in found.rows
+    assert "mean score gap, in spreads" in found.words
+    assert "1 is the standard deviation of production's answers" in found.words
+    assert "the largest difference of its probabilities, from 0 to 1" in read().words
     for said in ("151 → 203.5", "4.6 %", "1.25", "3.1 %", "Rows beyond the tolerance, with its bounds"):
         assert said in found.words
 
@@ -166,6 +189,8 @@ def test_what_is_missing_is_said_in_words(report: str, said: str) -> None:
 def test_a_candidate_without_labels_says_how_to_send_them() -> None:
     candidate = reports.better()
     candidate["evidence"]["labelled"] = None
+    verdict = candidate["verdict"]
+    verdict["criteria"] = [each for each in verdict["criteria"] if each["name"] not in ("accuracy", "loss")]
     assert "No label has come yet" in read(alone(candidate)).words
 
 
@@ -176,6 +201,15 @@ def test_a_store_or_a_shadow_that_is_down_is_said() -> None:
     words = read(alone(candidate | {"state": "paused"}), models=loading).words
     for said in ("the disk is full", "The shadow is not running", "is paused for a while"):
         assert said in words
+
+
+def test_labels_that_only_the_verdict_knows_yet_are_not_taken_for_none() -> None:
+    candidate = reports.better()
+    candidate["evidence"]["labelled"] = None
+    candidate["verdict"]["criteria"] = [reports.criterion("loss", 0.01, 0.0, 0.02, 0.01, 1_600)]
+    words = read(alone(candidate)).words
+    assert "Labels have come; what they show is written down within seconds." in words
+    assert "No label has come yet" not in words
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,14 @@ onload = () => {
       return drawn / svg.viewBox.baseVal.width * parseFloat(text.getAttribute("font-size"));
     }).filter(height => height > 0);
     const boxes = [...page.querySelectorAll("h1, h2, h3, p, dl, figure, .wide, .verdict, details")];
+    const captions = [...page.querySelectorAll("caption:not(.heard)")].filter(caption => {
+      const words = page.createRange();
+      words.selectNodeContents(caption);
+      const wide = caption.closest(".wide").getBoundingClientRect();
+      return words.getBoundingClientRect().right > wide.right + 1;
+    });
     return {
+      cut: captions.map(caption => caption.textContent),
       name: frame.title, wide: page.documentElement.clientWidth, needs: page.documentElement.scrollWidth,
       beyond: boxes.filter(box => box.getBoundingClientRect().right > page.documentElement.clientWidth + 1)
         .map(box => box.textContent.trim().slice(0, 60)),
@@ -86,6 +93,7 @@ def test_no_page_is_wider_than_its_screen(measured: dict[str, dict[str, Any]], n
     assert found["wide"] == width
     assert found["needs"] <= width
     assert found["beyond"] == []
+    assert found["cut"] == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)

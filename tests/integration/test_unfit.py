@@ -58,6 +58,8 @@ def test_production_that_fails_parity_is_never_ready_and_says_which_row_and_by_h
         said = "nothing is shadowed, production is unfit"
         assert eventually(lambda: said in server.log.read_text())
         assert eventually(lambda: server.log.read_text().count("Service Shadow initialized") == 1)
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert 'understudy_verdict{candidate="credit:gbm-2",state="hold"} 1.0' in metrics
         assert server.log.read_text().count(said) == 1, "the shadow was started again and again"
 
 

@@ -110,6 +110,8 @@ MISTAKES = [
         "[null, null]",
         "check 'known cases': expect.probability: Value error, expected two numbers",
     ),
+    ("[0.5, null]", "[50, null]", "expect.probability: Value error, expected probabilities from 0 to 1"),
+    ("    at_least: 0.9", "    on: {seed: 4}", "cannot be read as a behavioural suite: 'on' is there twice"),
     (
         "{good: [0.5, null]}",
         "{}",
@@ -160,6 +162,14 @@ def test_a_mistake_is_told_with_the_check_and_the_key(
 def test_what_is_no_suite_is_refused_in_words(text: str, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"suite\.yaml: "):
         read_suite(written(tmp_path, text))
+
+
+def test_checks_that_are_mistaken_are_not_called_missing_as_well(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as caught:
+        read_suite(written(tmp_path, "checks: [{name: a, kind: invariance, change: {Age: {}}}]"))
+    assert "at least 1 item" not in str(caught.value)
+    with pytest.raises(BundleError, match="checks: Tuple should have at least 1 item"):
+        read_suite(written(tmp_path, "checks: []"))
 
 
 def test_a_suite_cannot_be_too_large_or_absent(tmp_path: Path) -> None:

@@ -397,6 +397,9 @@ def test_evaluate_tells_a_mistake_in_the_file_from_one_in_the_models(
             main(["evaluate", first, first, "--data", data, "--target", "x", "--confidence", confidence])
         assert caught.value.code == 2
         assert f"{confidence} is no number between 0.5 and 0.999" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", first, first, "--data", data, "--target", "x", "--seed", "-1"])
+    assert caught.value.code == 2
 
 
 def test_list_shows_every_bundle_and_says_which_cannot_be_used(

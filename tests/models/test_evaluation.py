@@ -14,11 +14,13 @@ import pytest
 from models.asking import answers, on_cpu
 from models.bundle import Bundle
 from models.canonical import canonical_rows, label_rows
+from models.compared import ToleranceEntry
 from models.demo import credit
 from models.demo.measures import auc
 from models.evaluation import evaluate
 from models.packaging import package
 from models.pair import pair_of
+from service.domain.disagreement.measure import Tolerance
 from service.domain.evidence.verdict import Rules
 from service.domain.schema import label_indices
 from service.errors import BundleError
@@ -117,6 +119,17 @@ def test_the_pair_is_the_one_that_the_shadow_compares(tags: tuple[str, str], dem
         live = study_of(dear, candidate, Rules()).judgement.pair
         assert live.costs is not None
         np.testing.assert_array_equal(pair_of(dear, candidate).costs, live.costs)
+        assert live.costs.tolist() == [[0.0, 5.0], [1.0, 0.0]], "in the unit of the manifest"
+
+
+def test_a_regression_whose_manifest_names_no_tolerance_has_one_in_spreads(
+    make: Callable[[str], Tiny], tmp_path: Path
+) -> None:
+    old, new = (regression(make, tmp_path, each, WEIGHTS * by) for each, by in (("old", 1.0), ("new", 1.01)))
+    pair = pair_of(old, new)
+    assert pair.tolerance == Tolerance(absolute=0.1 * pair.spread)
+    exact = old.manifest.model_copy(update={"tolerance": ToleranceEntry(absolute=0.0, relative=0.02)})
+    assert pair_of(Bundle(old.path, exact), new).tolerance == Tolerance(0.0, 0.02)
 
 
 def test_a_better_candidate_is_found_and_a_like_one_is_not(

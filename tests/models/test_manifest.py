@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from models.compared import ToleranceEntry
 from models.manifest import Manifest, Training, read_manifest, write_manifest
 from service.errors import BundleError
 from tests.models.graphs import Tiny
@@ -38,6 +39,12 @@ def test_reads_back_what_was_written(any_tiny: Tiny, tmp_path: Path) -> None:
     manifest = any_tiny.manifest.model_copy(update={"training": training})
     write_manifest(manifest, tmp_path / "manifest.yaml")
     assert read_manifest(tmp_path / "manifest.yaml") == manifest
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(GOOD) + "version: other\n")
+    with pytest.raises(BundleError, match="'version' is there twice"):
+        read_manifest(tmp_path / "manifest.yaml")
 
 
 def test_yes_and_no_are_words_as_people_mean_them(tmp_path: Path) -> None:
@@ -196,7 +203,7 @@ def test_redaction_tolerance_and_costs_are_written_and_read_back(tmp_path: Path)
     wanted = {**GOOD, "features": features, "tolerance": {"relative": 0.01}, "costs": costs}
     manifest = _read(tmp_path, wanted)
     assert [entry.redact for entry in manifest.features] == ["hash", "drop"]
-    assert (manifest.tolerance.absolute, manifest.tolerance.relative) == (1e-6, 0.01)
+    assert manifest.tolerance == ToleranceEntry(absolute=1e-6, relative=0.01)
     assert manifest.costs == costs
     write_manifest(manifest, tmp_path / "again.yaml")
     assert read_manifest(tmp_path / "again.yaml") == manifest

@@ -235,3 +235,25 @@ def test_cases_beyond_the_room_are_counted() -> None:
     found = world.witness.drain(everything=True)
     assert (len(found.cases), found.lost_cases) == (4, 2)
     assert world.witness.drain(everything=True).lost_cases == 0
+
+
+def test_what_a_redacted_column_contributes_to_an_answer_never_leaves() -> None:
+    world = WitnessWorld({"age": "drop"})
+    world.reasons()
+    world.compare(batch("a", ages=41.0), 0.9)
+    world.witness.explain(1.0)
+    (case,) = worst(world)
+    assert case.document["explanations"]["production"]["values"] == {}
+
+
+def test_rows_that_wait_for_their_reasons_take_no_more_memory_than_they_may() -> None:
+    size = batch("a").rows.nbytes
+    world = WitnessWorld(cases=CaseLimits(worst=5, sample=0, nbytes=3 * size))
+    for number in range(5):
+        world.compare(batch(f"r{number}"), 0.9 - number / 100)
+    cases = by_sort(world.witness.drain().cases)["worst", "all"]
+    assert [case.request_id for case in cases] == ["r3", "r4"], "no room for their rows: they do not wait"
+    reasons = world.reasons()
+    world.witness.explain(1.0)
+    assert len(reasons.asked) == 3
+    assert [case.document["explanations"] is None for case in worst(world)] == [False] * 3

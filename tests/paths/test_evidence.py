@@ -11,12 +11,11 @@ import pytest
 
 from service.adapters.store.database import Database
 from service.adapters.store.store import Store
-from service.domain.disagreement.measure import Pair
+from service.domain.disagreement.measure import Pair, Region
 from service.domain.evidence.books import AGREEMENT, BINS, LEFT_OUT, NOISE, SPEED, Page
 from service.domain.evidence.books import OUTCOMES as OUTCOMES_BOOK
 from service.domain.evidence.document import Seen
 from service.domain.evidence.measures import DISAGREEMENT
-from service.domain.evidence.paired import LabelledAnswers, Settled
 from service.domain.evidence.sheet import sheet
 from service.domain.labels import Given
 from service.domain.observation import OUTCOMES, ShadowBatch
@@ -24,6 +23,7 @@ from service.domain.schema import FeatureBatch, Scores
 from service.paths.dossier import Dossier, DossierLimits
 from service.paths.keeper import Keeper
 from service.paths.repeats import Repeats, Variant
+from tests.adapters.store.comparisons import Judge
 from tests.domain.models import spec
 from tests.paths.keepers import pairing
 from tests.paths.shadows import POISON, World, scenario
@@ -173,14 +173,9 @@ def test_labels_meet_both_models_answers(start: Start) -> None:
     life.work(batch("a", ages=[20, 70], rows=2))
     life.turn()
     life.store.file([Given("a", ("bad", "good"), 1e9)])
-    found: list[LabelledAnswers] = []
-
-    def settle(parts: object) -> list[Settled]:
-        found.extend(parts)  # type: ignore[call-overload]  # a sequence of them
-        return []
-
-    life.store.join(lambda batches, learnt: {}, settle)
-    (labelled,) = found
+    judge = Judge()
+    life.store.join(lambda batches, learnt: {}, judge)
+    (labelled,) = judge.seen
     assert labelled.labels.tolist() == [0, 1]
     np.testing.assert_array_equal(labelled.after, scores(0.25, 0.9))
     np.testing.assert_array_equal(labelled.before, scores(0.25, 0.25))
@@ -211,6 +206,21 @@ def test_every_rows_outcome_is_the_same_with_and_without_a_witness(
         left_out = drained.books[Page(LEFT_OUT, "score")][0]
         assert drained.books[Page(BINS, "score")][0] == compared
         assert 0 < left_out <= sum(plain.outcomes.values()) - compared  # but for the canary's
+
+
+def test_a_crash_in_a_candidates_regions_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    running: list[bool] = []
+
+    def regions(rows: FeatureBatch, found: Scores) -> Region:
+        running.append(world.account.shown("running")[-1])
+        return np.ones((len(rows), 2), dtype=np.bool_)
+
+    world.shadow.witness, world.shadow.slices = WitnessWorld(after_regions=regions).witness, SLICES
+    world.offer(1, 2)
+    world.work()
+    assert running == [True]
+    assert world.account.shown("running")[-1] is False
 
 
 def test_cases_are_explained_while_there_is_nothing_to_compare(start: Start) -> None:

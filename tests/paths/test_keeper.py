@@ -384,6 +384,28 @@ def test_a_verdict_that_fails_leaves_the_last_one_standing(caplog: pytest.LogCap
     assert world.published[-1] == {"m:new": {"rows": 5.0, "store": "ok"}}
 
 
+def test_what_fails_every_second_is_not_logged_every_second(caplog: pytest.LogCaptureFixture) -> None:
+    world = KeeperWorld()
+
+    def publish(documents: object) -> None:
+        raise OSError("the disk is full")
+
+    world.keeper.publish = publish
+    with caplog.at_level(logging.ERROR, "understudy.keeper"):
+        for _ in range(121):
+            world.turn(1)
+    assert len(caplog.records) == 3
+
+
+def test_what_is_written_is_noted_before_anything_else_is_done() -> None:
+    world = KeeperWorld()
+    seen: list[bool] = []
+    world.store.keep_cases = lambda *_: seen.append(bool(world.remembered))  # type: ignore[method-assign]  # a fake
+    world.ledger = {"compared": 5}
+    world.turn(5)
+    assert seen == [True]
+
+
 def test_a_document_that_cannot_be_published_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     world = KeeperWorld()
 

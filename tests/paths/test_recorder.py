@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.domain.conditions import Compare, Missing
 from service.domain.evidence.paired import Settle
+from service.domain.evidence.settling import Settling
 from service.domain.labels import Joined, Learn, Record, answerer
 from service.domain.observation import Parts, ShadowBatch
 from service.domain.slices import Slice
@@ -29,6 +30,7 @@ class FakeStore:
         self.records: dict[tuple[str, int], Record] = {}
         self.writes: list[int] = []
         self.joins = 0
+        self.looks = 0
         self.swept: list[float] = []
         self.error: Exception | None = None
         self.slow = 0.0
@@ -58,6 +60,9 @@ class FakeStore:
         if isinstance(self.error, StoreError):
             raise self.error
         return Joined(misfits=1, more=self.joins == 1)
+
+    def look_again(self, settle: Settle) -> None:
+        self.looks += 1
 
     def measure(self, most_rows: int) -> None:
         self.most_rows = most_rows
@@ -249,6 +254,17 @@ def test_labels_are_joined_every_second_until_there_are_no_more() -> None:
         world.turn(0.5)
     assert world.store.joins == 6
     assert len(world.found) == 6
+
+
+def test_what_others_could_not_judge_is_looked_for_now_and_then() -> None:
+    world = World()
+    for _ in range(60):
+        world.turn(1.0)
+    assert world.store.looks == 0, "there is nothing to judge by"
+    world.recorder.settle = Settling({})
+    for _ in range(130):
+        world.turn(1.0)
+    assert 2 <= world.store.looks <= 3
 
 
 def test_what_is_old_is_swept_now_and_then_until_it_is_gone() -> None:

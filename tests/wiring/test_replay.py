@@ -252,11 +252,17 @@ def test_mistakes_are_told_in_one_line(make: Callable[..., World]) -> None:
     world = make()
     path = world.write("traffic.jsonl", world.rows(3))
     empty = world.write("empty.jsonl", [])
+    feature = world.production.spec.schema.names()[0]
+    table = world.folder / "table.csv"
+    table.write_text(f"{feature}\n1\n")
     for arguments, candidate, expected in (
         (("--file", path), "tiny:nothing", "tiny:nothing is not in the model store"),
         (("--file", world.folder / "no.csv"), None, "cannot be read"),
         (("--file", empty), None, "there are no rows to replay"),
         (("--kept",), None, "there are no rows to replay"),
+        (("--file", table, "--labels", "truth"), None, "there is no column 'truth', which --labels names"),
+        (("--file", path, "--labels", feature), None, f"--labels {feature}: is a feature of"),
+        (("--file", path, "--out", world.folder / "no" / "report.json"), None, "there is no such folder"),
     ):
         status, _, said = world.run(*arguments, candidate=candidate)
         assert status == 2

@@ -120,6 +120,7 @@ def _engine(url: URL, patience: float, connections: int, durable: bool) -> Engin
     if url.get_backend_name() == "sqlite":
         engine = create_engine(
             url,
+            hide_parameters=True,  # what is kept of rows is no matter for logs
             pool_size=connections,
             max_overflow=0,
             pool_timeout=patience,
@@ -133,6 +134,7 @@ def _engine(url: URL, patience: float, connections: int, durable: bool) -> Engin
     own = [options] if isinstance(options, str) else options
     return create_engine(
         url,
+        hide_parameters=True,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=patience,

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, bindparam, select, text, update
 from service.adapters.store.statements import chunks, insert_many, insertion
 from service.adapters.store.tables import ANSWERS, DELIVERIES, PAIRINGS, State
 from service.domain.evidence.books import Key
-from service.domain.evidence.paired import Answers, Kept, Pairing
+from service.domain.evidence.paired import Answers, Kept, Pairing, Settle
 
 ANSWERS_LOCK = 0x7576
 """PostgreSQL's advisory lock of whoever writes answers, which many may do at once, or joins them."""
@@ -46,16 +46,21 @@ def write(connection: Connection, pairing: int, answers: Sequence[Answers]) -> N
     _wake(connection, sorted({one.request_id for one in answers}))
 
 
-def read(connection: Connection, names: Sequence[str]) -> dict[int, list[Kept]]:
-    """All that is known of some requests, by number of the pairing."""
-    rows: dict[int, list[Row[Any]]] = defaultdict(list)
+def known(connection: Connection, settle: Settle) -> dict[int, Pairing]:
+    """The pairings that ``settle`` knows, by their number."""
+    pairings = {row.id: pairing_of(row) for row in connection.execute(select(PAIRINGS))}
+    return {number: pairing for number, pairing in pairings.items() if settle.knows(pairing.key)}
+
+
+def read(connection: Connection, names: Sequence[str], settle: Settle) -> dict[int, list[Kept]]:
+    """All answers to some requests that ``settle`` can judge, by number of the pairing."""
+    pairings = known(connection, settle)
+    found: dict[int, list[Kept]] = defaultdict(list)
     for some in chunks(names):
-        for row in connection.execute(select(ANSWERS).where(ANSWERS.c.request_id.in_(some))):
-            rows[row.pairing].append(row)
-    query = select(PAIRINGS).where(PAIRINGS.c.id.in_(rows))
-    pairings = {row.id: pairing_of(row) for row in connection.execute(query)} if rows else {}
-    # an old pairing may have gone before the last of its answers
-    return {number: [_kept(pairing, row) for row in rows[number]] for number, pairing in pairings.items()}
+        mine = ANSWERS.c.request_id.in_(some), ANSWERS.c.pairing.in_(pairings)
+        for row in connection.execute(select(ANSWERS).where(*mine)):
+            found[row.pairing].append(_kept(pairings[row.pairing], row))
+    return found
 
 
 def mark(connection: Connection, seen: Mapping[int, int]) -> None:

@@ -39,6 +39,7 @@ class Store:
         self._register = records.Register()
         self._holdings = {table.name: retention.Holdings(table) for table in retention.SIZES}
         self._over = dict.fromkeys(self._holdings, 0)
+        self._overlooked: list[str] = []
 
     def file(self, given: Sequence[Given]) -> list[Outcome]:
         """Files labels; they are on the disk when this returns. What became of each, in order."""
@@ -94,17 +95,27 @@ class Store:
     def join(self, learn: Learn, settle: Settle | None = None) -> Joined:
         """Joins what labels and answers have come; what was joined and what follows from it are one step.
 
-        Without ``settle`` both models' answers are left alone, and wait for labels that come later.
+        Without ``settle`` both models' answers are left alone, and so are those that it does not know.
         """
+        again = self._overlooked[: joining.TURN]
         with self._database.look() as connection:  # which takes no lock
-            if not joining.news(connection):
+            if not again and not joining.news(connection):
                 return Joined()
         try:
             with self._database.begin() as connection:
-                return joining.join(connection, self._register, learn, settle, self._now())
+                found = joining.join(connection, self._register, learn, settle, self._now(), again)
         except Exception:
             self._register.forget()
             raise
+        if found is None:
+            return Joined()
+        self._overlooked = self._overlooked[len(again) :]
+        return found._replace(more=found.more or bool(self._overlooked))
+
+    def look_again(self, settle: Settle) -> None:
+        """Finds what others joined who did not know all that ``settle`` does; ``join`` does the rest."""
+        with self._database.look() as connection:
+            self._overlooked = joining.overlooked(connection, settle)
 
     def learnt(self) -> dict[str, bytes]:
         """Everything that was learnt so far, by key."""

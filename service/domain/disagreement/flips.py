@@ -1,4 +1,8 @@
-"""Label flips: rows that production and candidate label differently."""
+"""Label flips: rows that production and candidate label differently.
+
+Columns for every pair of classes may be many: of 400 classes 512 rows would take 1.4 GB and seconds. Where
+there are more than ``MOST_CLASSES`` only the label that a row lost is told.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,15 @@ from service.domain.disagreement.measure import Compared, Contributions, Pair, S
 from service.domain.schema import ModelSpec, Scores, label_indices
 
 ARROW = " -> "
+MOST_CLASSES = 20
+"""Of so many classes every change has its column: 380."""
+OTHER = "(other)"
+"""Stands for the new label where there are more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """One column for each change of label, ``FROM -> TO``: how many rows made it."""
+    """One column for each change of label, ``FROM -> TO``: how many rows made it; see ``changes``."""
 
     name: str = "flips"
 
@@ -25,8 +33,11 @@ class Flips:
         return tuple(_quoted(before) + ARROW + _quoted(after) for before, after in changes(pair))
 
     def contributions(self, pair: Pair, compared: Compared) -> Contributions:
+        classes = len(pair.production.classes)
         found = flips(pair.production, pair.candidate, compared.before, compared.after)
-        return np.asarray(found[:, None] == _codes(len(pair.production.classes)), dtype=np.float64)
+        if classes > MOST_CLASSES:
+            return np.asarray(found[:, None] // classes == np.arange(classes), dtype=np.float64)
+        return np.asarray(found[:, None] == _codes(classes), dtype=np.float64)
 
     def show(self, pair: Pair, sums: Sums, rows: int) -> dict[str, Any]:
         flipped = int(sums.sum())
@@ -42,8 +53,10 @@ class Flips:
 
 
 def changes(pair: Pair) -> list[tuple[str, str]]:
-    """Every (from, to) of different classes, in the order of the columns; none for a regression."""
+    """Every (from, to) that is told apart, in the order of the columns; none for a regression."""
     classes = pair.production.classes
+    if len(classes) > MOST_CLASSES:
+        return [(before, OTHER) for before in classes]
     return [(before, after) for before in classes for after in classes if before != after]
 
 

@@ -42,7 +42,7 @@ class Pair:
     spread: float = 1.0
     """Unit of score gaps: 1 for probabilities, the reference scores' standard deviation for a regression."""
     costs: NDArray[np.float64] | None = None
-    """[true class, answered class]: what each answer costs, 0 to 1; None where all mistakes are alike."""
+    """[true class, answered class]: what each answer costs, any unit; None where all mistakes are alike."""
     cuts: tuple[float, ...] = ()
     """Ascending inner edges by which scores are put into bins, from the reference data."""
 

@@ -95,14 +95,14 @@ def shelf(ranks: Iterable[float], most: int) -> Shelf:
 
 
 def best(cases: Iterable[Case], worst: int, sample: int) -> tuple[Case, ...]:
-    """Of each sort the best, at most ``worst`` or ``sample``; each row of a request once in it."""
+    """Of each sort the best, at most ``worst`` or ``sample``; each row of a request once, at its best."""
     sorts: dict[Sort, dict[tuple[str, int], Case]] = {}
-    for case in cases:
+    for case in sorted(cases, key=lambda case: case.rank):  # a request's name may have been used again
         sorts.setdefault(Sort(case.kind, case.slice), {}).setdefault((case.request_id, case.row), case)
     kept: list[Case] = []
     for sort, found in sorts.items():
         most = worst if sort.kind == "worst" else sample
-        kept += sorted(found.values(), key=lambda case: case.rank)[:most]
+        kept += list(found.values())[:most]
     return tuple(kept)
 
 

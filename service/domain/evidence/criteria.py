@@ -44,9 +44,9 @@ class Question:
             return self._refutes(self.margin + self.noise, alpha, low=True)
         return self._refutes(self.margin, alpha, low=False)
 
-    def excludes_zero(self, alpha: float) -> NDArray[np.bool_]:
-        """Whether a mean that would be 0 for equal models is surely on the better side of it."""
-        return self._refutes(0.0, alpha, low=self.direction == "at_least")
+    def excludes_zero(self, alpha: float, *, worse: bool = False) -> NDArray[np.bool_]:
+        """Whether a mean that is 0 for equal models is surely on the better, or the ``worse``, side of it."""
+        return self._refutes(0.0, alpha, low=(self.direction == "at_least") != worse)
 
     def decided(self, alpha: float) -> NDArray[np.bool_]:
         """Whether it passes or fails."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -178,7 +179,8 @@ def _labelled(study: Study, books: Books, name: str) -> dict[str, Any] | None:
 def _noise(study: Study, books: Books, compared: Sums) -> dict[str, Any]:
     """How far production differs from itself, and how many rows differ by more than that.
 
-    Before production was asked a second time nobody knows; then nothing is said of these rows.
+    Before production was asked a second time nobody knows; then nothing is said of these rows. No row is
+    beyond a noise that left all buckets, whose bound JSON cannot name either.
     """
     variants = {name: books[Page(NOISE, name)] for name in _names(books, NOISE)}
     floor = noise.floor(study.itself, variants.values())
@@ -191,7 +193,7 @@ def _noise(study: Study, books: Books, compared: Sums) -> dict[str, Any]:
         "noise": {
             "variants": {name: study.itself.show(sums) for name, sums in sorted(variants.items())},
             "flip_rate": float(max(rates)) if rates else None,
-            "gap": floor if variants else None,
+            "gap": floor if variants and floor < math.inf else None,
         },
         "beyond_noise": {
             "rows": beyond if known else None,

@@ -60,6 +60,8 @@ class Facts:
     """Rows by what became of them; names as in ``service.domain.observation``."""
     slices: tuple[str, ...] = ()
     """Those of the manifest, without ``all``."""
+    sliced: bool = True
+    """Whether it is known what labels said in the slices; else these are not judged, only paid for."""
     representative: Mapping[str, Any] | None = None
     """Whether compared rows are like those left out; None where nothing tells."""
     refused: str | None = None

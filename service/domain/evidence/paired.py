@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,9 +86,18 @@ class Settled:
     books: Books
 
 
-Settle: TypeAlias = Callable[[Sequence[LabelledAnswers]], Sequence[Settled]]
-"""What the truth about some rows adds to the evidence. It may be called again with the same rows where the
-step fails that it is part of, so what it gives must depend on its arguments alone."""
+class Settle(Protocol):
+    """What the truth about some rows adds to the evidence."""
+
+    def knows(self, key: Key) -> bool:
+        """Whether it can judge rows of this pairing; another replica may know others."""
+
+    def __call__(self, parts: Sequence[LabelledAnswers], /) -> Sequence[Settled]:
+        """Of pairings that it knows.
+
+        It may be called again with the same rows where the step fails that it is part of, so what it gives
+        must depend on its arguments alone.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -75,7 +75,7 @@ def _labelled(rules: Rules, facts: Facts) -> Iterator[Question]:
     if facts.agreement.pair.production.classes:
         yield Question("accuracy", "at_least", -rules.accuracy, right(sheet, whole), labelled=True)
     yield Question("loss", "at_most", rules.loss, loss(sheet, whole), labelled=True)
-    if facts.agreement.pair.production.classes:
+    if facts.agreement.pair.production.classes and facts.sliced:
         for name in facts.slices:
             evidence = right(sheet, facts.labelled.get(name, none))
             yield Question("accuracy", "at_least", -rules.slice_accuracy, evidence, name, labelled=True)

@@ -2,7 +2,8 @@
 
 A hash is the first 16 hexadecimal digits of HMAC-SHA256 under a secret key (RFC 2104) of the value's text: a
 word as it is, a number as JSON writes it, a missing value as ``null``. Equal values have equal hashes, so
-cases can still be grouped by them; without the key nobody can try out what a hash might stand for.
+cases can still be grouped by them; without the key nobody can try out what a hash might stand for. What such
+a column contributes to an answer is not kept either: of a linear model, it is the value on another scale.
 
 Sums, labels and scores of rows are kept in any case, and the names of the slices that a row is in: let no
 slice be cut by what nobody may see.
@@ -55,6 +56,15 @@ class Redaction:
             return {IMAGE: DROPPED if kept == "drop" else self._told(kept, row_in_words(self.schema, row))}
         words: Any = row_in_words(self.schema, row)
         return {name: self._told(self._rule(name), value) for name, value in words.items()}
+
+    def reasons(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """An explanation, ready for JSON, without the contributions of columns whose values are not kept."""
+        values = told["values"].items()
+        if self.schema.layout == IMAGE:  # of regions, which no rule names; an image's size is no secret
+            kept = {} if self.rules.get(IMAGE, "keep") != "keep" else dict(values)
+        else:
+            kept = {name: value for name, value in values if self._rule(name) == "keep"}
+        return {**told, "values": kept}
 
     @property
     def redacted(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ of 0.01, that is half a percent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,21 @@ from service.domain.evidence.sheet import Sheet
 from service.domain.slices import ALL
 
 EXPECTED = {"loss": 0.0}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settling:
+    """``settle`` with the sheets of the pairs that are compared here; a ``paired.Settle``."""
+
+    sheets: Mapping[Key, Sheet]
+
+    def knows(self, key: Key) -> bool:
+        """Whether the pair is compared here."""
+        return key in self.sheets
+
+    def __call__(self, parts: Sequence[LabelledAnswers]) -> list[Settled]:
+        """See ``settle``."""
+        return settle(parts, self.sheets)
 
 
 def settle(parts: Sequence[LabelledAnswers], sheets: Mapping[Key, Sheet]) -> list[Settled]:

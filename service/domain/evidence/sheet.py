@@ -70,12 +70,13 @@ class Sheet:
         """One measure's sums, or its contributions of [rows, columns]; KeyError where it says nothing."""
         return sums[..., self._parts[measure]]
 
-    def show(self, sums: Sums) -> dict[str, Any]:
-        """What the sums say, by measure, ready for JSON."""
+    def show(self, sums: Sums, only: str | None = None) -> dict[str, Any]:
+        """What the sums say, by measure, ready for JSON; of one measure alone where it is named."""
         rows = int(sums[0])
         shown = {
             measure.name: measure.show(self.pair, self.part(measure.name, sums), rows)
             for measure in self.measures
+            if only in (None, measure.name)
         }
         return {ROWS: rows, **shown}
 

@@ -93,11 +93,14 @@ def _counting(rules: Rules, facts: Facts, criterion: Criterion) -> Criterion:
 
 
 def _better(criteria: Sequence[Criterion]) -> bool:
-    """Whether labels prove that the candidate is better, and in nothing worse than it may be."""
+    """Whether labels prove it better in something, worse in nothing, and in no slice beyond the margin."""
     counting = [each for each in criteria if each.question.labelled and each.state != "waived"]
+    whole = [each for each in counting if each.slice == ALL]
     if any(each.state == "fail" for each in counting):
         return False
-    return any(each.slice == ALL and bool(each.question.excludes_zero(each.alpha)) for each in counting)
+    if any(bool(each.question.excludes_zero(each.alpha, worse=True)) for each in whole):
+        return False
+    return any(bool(each.question.excludes_zero(each.alpha)) for each in whole)
 
 
 def _waived(criterion: Criterion) -> Criterion:

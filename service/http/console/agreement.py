@@ -10,20 +10,30 @@ from service.http.console.blocks import Beside, Block, Cell, Chart, Facts, Part,
 from service.http.console.reading import Document, at, entries, mapping, real, text
 
 MOST_CLASSES = 12
+MOST_BESIDE = 6
+"""Classes of a matrix that has room beside other blocks."""
 MOST_SLICES = 25
 MOST_FOUND = 10
 MOST_BUCKETS = 24
+OF_PROBABILITIES = "A row's gap is the largest difference of its probabilities, from 0 to 1."
+OF_VALUES = (
+    "Gaps are told in spreads: 1 is the standard deviation of production's answers to the reference data."
+)
 
 
 def difference(candidate: Document) -> Part | None:
     """Flips, gaps and everything else that is said of all compared rows."""
     found = mapping(candidate, "evidence", "measures")
     noise, beyond = mapping(candidate, "evidence", "noise"), mapping(candidate, "evidence", "beyond_noise")
-    left = [*_flips(mapping(found, "flips")), *_told(found)]
+    flips, left = _flips(mapping(found, "flips")), _told(found)
+    wide = [block for block in flips if isinstance(block, Table) and len(block.head) > MOST_BESIDE + 1]
+    left = left if wide else [*flips, *left]
     right = [*_histogram(entries(found, "gap", "histogram")), *_noise(noise, beyond)]
-    if not left:
+    if not wide and not left:
         return None
-    return Part("How far the answers differ", (Beside((tuple(left), tuple(right))),))
+    if "gap" in found:
+        right.insert(0, Words(OF_PROBABILITIES if "flips" in found else OF_VALUES, "quiet"))
+    return Part("How far the answers differ", (*wide, Beside((tuple(left), tuple(right)))))
 
 
 def slices(candidate: Document) -> Part | None:

@@ -13,6 +13,7 @@ NO_LABELS = (
     "No label has come yet, so nobody knows who was right. "
     "Send what turned out to be true to POST /feedback, by request id."
 )
+WRITTEN_SOON = "Labels have come; what they show is written down within seconds."
 MOST_BINS = 20
 
 
@@ -21,7 +22,9 @@ def judged(candidate: Document, tags: tuple[str, str]) -> Part:
     found = mapping(candidate, "evidence", "labelled")
     rows = real(found, "rows")
     if not rows:
-        return Part("Who was right", (Words(NO_LABELS, "quiet"),))
+        criteria = entries(candidate, "verdict", "criteria")  # which are newer than the details
+        come = any(at(entry, "name") in ("accuracy", "loss") and real(entry, "rows") for entry in criteria)
+        return Part("Who was right", (Words(WRITTEN_SOON if come else NO_LABELS, "quiet"),))
     blocks: list[Block] = []
     both = [real(found, "accuracy", key) for key in ("both", "production_only", "candidate_only", "neither")]
     if all(value is not None for value in both):

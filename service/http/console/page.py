@@ -21,6 +21,8 @@ MOST_CASES, ALL_CASES = 10, 40
 """Cases of one candidate, and of all together where there are many."""
 TOGETHER = timedelta(seconds=2)
 """Verdict and details that are no further apart are of the same time."""
+STALE = timedelta(minutes=1)
+"""A verdict is told anew every second, unless whoever tells it has no time or is no more."""
 FEW = 8
 """Candidates up to which each variable is shown bin by bin."""
 
@@ -41,7 +43,6 @@ def console_page(
     most = min(len(found), MOST_CANDIDATES)
     page = {
         "production": production,
-        "unfit": _unfit(mapping(models, "production")),
         "left_out": [text(entry, "candidate") or "unknown" for entry in found[most:][:MOST_NAMES]],
         "count": len(found),
         "canary": running.canary(rollout),
@@ -83,7 +84,7 @@ def _candidate(
         tag,
         f"candidate-{place}",
         verdict.banner(entry),
-        _warnings(entry, tag, models),
+        _warnings(entry, tag, models, now),
         _facts(entry, tag, rollout),
         _as_of(entry, now),
         tuple(part for part in parts if part is not None),
@@ -104,7 +105,7 @@ def _facts(entry: Document, tag: str, rollout: Document) -> tuple[tuple[str, str
         ("rows compared", words.count(_compared(entry))),
         ("got another label", words.share(real(found, "measures", "flips", "rate"))),
         ("beyond the tolerance", _beyond(found)),
-        ("mean score gap", words.amount(real(found, "measures", "gap", "mean"))),
+        (f"mean score gap{_unit(found)}", words.amount(real(found, "measures", "gap", "mean"))),
         ("rows with labels", words.count(real(found, "labelled", "rows"))),
         ("accuracy gained", words.points(accuracy)),
         ("production's CPU time", f"{words.amount(ratio)}{words.TIMES}" if ratio else words.NONE),
@@ -114,13 +115,18 @@ def _facts(entry: Document, tag: str, rollout: Document) -> tuple[tuple[str, str
     return tuple((name, value) for name, value in said if value != words.NONE)
 
 
+def _unit(found: Document) -> str:
+    """In which gaps are counted, where it is not the one of probabilities."""
+    return "" if at(found, "measures", "flips") else ", in spreads"
+
+
 def _beyond(found: Document) -> str:
     """Of a regression; scores of classes hardly ever agree to the last digit."""
     within = real(found, "measures", "tolerance", "share")
     return words.NONE if within is None or at(found, "measures", "flips") else words.share(1.0 - within)
 
 
-def _warnings(entry: Document, tag: str, models: Document) -> tuple[str, ...]:
+def _warnings(entry: Document, tag: str, models: Document, now: datetime) -> tuple[str, ...]:
     """What stands between the reader and fresh evidence."""
     said = []
     if at(entry, "state") == "paused":
@@ -134,15 +140,13 @@ def _warnings(entry: Document, tag: str, models: Document) -> tuple[str, ...]:
     }
     if tag in loading:
         said.append("The shadow is not running, or has not loaded this candidate yet.")
+    judged = moment(entry, "verdict", "as_of") or moment(entry, "evidence", "as_of")
+    if judged is not None and now - judged > STALE:
+        said.append(f"The shadow has told nothing for {words.age(now - judged)}; what follows is old.")
     store = text(entry, "evidence", "store")
     if store not in (None, "ok"):
         said.append(f"The store does not answer, so the evidence waits in memory: {store}")
     return tuple(said)
-
-
-def _unfit(production: Document) -> str:
-    state = text(production, "state")
-    return "" if state in (None, "ready") else (text(production, "reason") or "production is not ready")
 
 
 def _as_of(entry: Document, now: datetime) -> str:

@@ -71,6 +71,10 @@ class Judge:
 
     def __init__(self) -> None:
         self.seen: list[LabelledAnswers] = []
+        self.unknown: set[Key] = set()
+
+    def knows(self, key: Key) -> bool:
+        return key not in self.unknown
 
     def __call__(self, found: Sequence[LabelledAnswers]) -> list[Settled]:
         self.seen += found

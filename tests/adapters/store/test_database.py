@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from service.adapters.store.database import Database
 from service.adapters.store.store import Store
@@ -284,6 +285,16 @@ def test_a_store_of_a_newer_service_is_refused_and_left_alone(url: str, make: Ca
     with database.begin() as connection:
         connection.execute(update(SCHEMA).values(version=NEWEST))
     assert make().file([given("a", "good")]) == [Filed(False, True)]
+    database.close()
+
+
+def test_no_error_tells_what_was_to_be_written(url: str) -> None:
+    database = Database(url, patience=10)
+    statement = insert(KNOWLEDGE).values(key="an income", value=b"98765")
+    with pytest.raises(IntegrityError) as found, database.begin() as connection:  # noqa: PT012 - two of them clash
+        connection.execute(statement)
+        connection.execute(statement)
+    assert "98765" not in str(found.value)
     database.close()
 
 

@@ -64,6 +64,27 @@ def test_both_answers_and_the_truth_come_out_as_they_went_in(store: Store) -> No
     assert houses.slices.tolist() == [0, 0]
 
 
+def test_labels_of_a_candidate_that_only_others_compare_are_left_to_them(make: Make) -> None:
+    old, new = make(), make()
+    Shadow(old, OTHER).write(answers("a", pairing=OTHER), answers("b", pairing=OTHER))
+    Shadow(new).write(answers("a"), answers("b"))
+    new.write([record("a"), record("b")])
+    knows_old, knows_new = Judge(), Judge()
+    knows_old.unknown, knows_new.unknown = {CREDIT.key}, {OTHER.key}
+    new.file([given("a", "good"), given("b", "bad")])
+    pupil = Pupil()
+    assert join(new, knows_new, pupil) == 2
+    assert join(old, knows_old, pupil) == 0
+    for _ in range(2):
+        old.look_again(knows_old)
+        new.look_again(knows_new)
+        join(new, knows_new, pupil)
+        join(old, knows_old, pupil)
+    assert pupil.rows == 2
+    for key in (OTHER.key, CREDIT.key):
+        assert total(old.sums(key)[0], JUDGED) == [2]
+
+
 def test_what_labels_say_is_added_to_all_that_was_seen_and_to_its_hour(store: Store) -> None:
     shadow = Shadow(store)
     shadow.write(answers("a"), answers("b"), answers("c"))
@@ -187,13 +208,14 @@ def test_what_labels_say_and_the_mark_that_they_were_joined_are_one_step(store: 
     store.write([record("a"), record("b")])
     store.file([given("a", "good"), given("b", "bad")])
 
-    def fails(found: Sequence[LabelledAnswers]) -> list[Settled]:
-        assert sum(len(one.labels) for one in found) == 2
-        raise ZeroDivisionError
+    class Fails(Judge):
+        def __call__(self, found: Sequence[LabelledAnswers]) -> list[Settled]:
+            assert sum(len(one.labels) for one in found) == 2
+            raise ZeroDivisionError
 
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            store.join(Pupil(), fails)
+            store.join(Pupil(), Fails())
     assert JUDGED not in store.sums(CREDIT.key)[0]
     judge = Judge()
     assert join(make(), judge) == 2

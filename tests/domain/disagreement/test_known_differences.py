@@ -41,6 +41,17 @@ def test_flips_have_a_column_for_each_change_of_label() -> None:
     assert list(found) == [f"{a} -> {b}" for a, b in changes(THREE)]
 
 
+def test_of_very_many_classes_only_the_label_that_was_left_is_told() -> None:
+    names = tuple(f"c{place}" for place in range(400))
+    pair = Pair(*(spec(name, task="multiclass", classes=names) for name in ("old", "new")))
+    before, after = (np.eye(400, dtype=np.float32)[places] for places in ([7, 7, 399, 0], [8, 9, 0, 0]))
+    found = sums(Flips(), pair, seen(before, after))
+    assert len(found) == 400
+    assert {name: rows for name, rows in found.items() if rows} == {"c7 -> (other)": 2, "c399 -> (other)": 1}
+    shown = Flips().show(pair, Flips().contributions(pair, seen(before, after)).sum(axis=0), 4)
+    assert (shown["flipped"], shown["matrix"][0]) == (3, {"from": "c7", "to": "(other)", "rows": 2})
+
+
 def test_each_model_labels_by_its_own_threshold() -> None:
     pair = Pair(spec(threshold=0.3), spec("new", threshold=0.6))
     scores = [[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]

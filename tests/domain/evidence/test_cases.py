@@ -138,6 +138,11 @@ def test_replicas_that_keep_their_best_have_the_best_of_all(
     assert [each.rank for each in merged] == [each.rank for each in best(cases, 5, 5)]
 
 
+def test_of_a_request_whose_name_was_used_again_the_worse_row_is_kept() -> None:
+    found = best([case(-0.2), case(-0.9), case(-0.5, "b")], 2, 2)
+    assert [(each.request_id, each.rank) for each in found] == [("a", -0.9), ("b", -0.5)]
+
+
 def test_an_answer_is_told_as_it_was_served() -> None:
     assert answer(spec(threshold=0.3), np.array([0.65, 0.35], np.float32)) == {
         "label": "good",

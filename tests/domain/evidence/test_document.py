@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.evidence.books import add
+from service.domain.evidence.books import NOISE, add
 from service.domain.evidence.cases import Case
 from service.domain.evidence.document import Seen, assess, refused
 from service.domain.evidence.verdict import Rules
@@ -65,6 +65,16 @@ def test_rows_differ_beyond_noise_only_once_production_was_compared_with_itself(
     beyond = beside["beyond_noise"]
     assert beyond["rows"] == 400
     assert beyond["low"] < beyond["share"] == 1.0 == beyond["high"]
+
+
+def test_noise_that_leaves_all_buckets_is_still_ready_for_json() -> None:
+    books = seen_rows(STUDY, 400, shift=0.2, again=True)
+    (page,) = (page for page in books if page.book == NOISE)
+    books[page] = books[page].copy()
+    books[page][STUDY.itself.place("gap/le:inf")] = 1.0
+    found = of(books)["evidence"]
+    assert json.loads(json.dumps(found, allow_nan=False))["noise"]["gap"] is None
+    assert found["beyond_noise"]["rows"] == 0
 
 
 def test_each_slice_has_its_own_measures_and_labels() -> None:

@@ -87,3 +87,17 @@ def test_an_image_too_large_to_keep_is_dropped_whatever_the_rules_say() -> None:
 )
 def test_the_stricter_rule_wins(a: Rule, b: Rule, wins: Rule) -> None:
     assert stricter(a, b) == stricter(b, a) == wins
+
+
+def test_what_a_redacted_column_contributes_is_not_kept_either() -> None:
+    # of a linear model it is a weight times the value's distance from a mean: as good as the value
+    told = {"method": "linear-exact", "base_value": 0.5, "values": {"age": 0.2, "home": -0.1, "income": 3.25}}
+    found = redaction(SCHEMA, {"age": "hash", "income": "drop"}, b"secret").reasons(told)
+    assert found == {**told, "values": {"home": -0.1}}
+    assert redaction(SCHEMA, {}).reasons(told) == told
+
+
+def test_the_regions_of_an_image_are_kept_unless_the_image_itself_must_not_be() -> None:
+    told = {"method": "permutation", "values": {"rows 1-2, columns 1-2": 0.25}}
+    assert redaction(IMAGES, {}).reasons(told) == told
+    assert redaction(IMAGES, {"image": "drop"}).reasons(told) == {**told, "values": {}}

@@ -128,6 +128,14 @@ def test_better_in_one_thing_does_not_make_up_for_harm_in_another() -> None:
     assert (found.state, codes(found)) == ("rollback", ["flip_rate", "loss"])
 
 
+def test_what_is_surely_less_accurate_is_not_better_for_its_smaller_loss() -> None:
+    rules = Rules(accuracy=0.2, slice_accuracy=0.2)
+    labels = labelled(lost=200, loss=-0.05)
+    found = verdict(rules, facts(labels=labels))
+    assert (found.state, found.because) == ("promote", "no_worse")
+    assert "flip_rate" in codes(verdict(rules, facts(agreement(flips=2_000), labels)))
+
+
 def test_failures_are_never_waived() -> None:
     found = verdict(RULES, facts(labels=labelled(gained=900), outcomes={"candidate_error": 1_000}))
     assert (found.state, codes(found)) == ("rollback", ["failures"])

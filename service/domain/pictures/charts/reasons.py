@@ -16,7 +16,8 @@ from service.domain.pictures.wording import MINUS, clean
 
 ROW = 22.0
 TOP = 42.0
-NAMES = 120.0
+NAMES = 176.0
+"""Most room for the name of a feature: patches of an image begin alike."""
 
 
 def shares(values: Mapping[str, float]) -> dict[str, float]:

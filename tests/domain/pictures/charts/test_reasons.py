@@ -36,6 +36,12 @@ def test_the_heaviest_features_of_either_model_come_first_and_the_rest_is_left_o
     assert typed(drawn.description).endswith("f0: 0% and -90%; f11: +11% and 0%; f10: +10% and 0%.")
 
 
+def test_patches_of_an_image_can_be_told_apart() -> None:
+    patches = [f"rows {row}-{row + 1}, columns {column}-{column + 1}" for row in (0, 6) for column in (2, 4)]
+    drawn = reasons(dict.fromkeys(patches, 0.25), {}, NAMES)
+    assert {text for text in words(drawn) if text.startswith("rows")} == set(patches)
+
+
 def test_hostile_names_and_nought_can_be_drawn() -> None:
     assert_sound(reasons({HOSTILE * 20: 1.0}, {"名前" * 50: -1.0}, (HOSTILE, HOSTILE)))
     assert_sound(reasons({"Age": 0.0}, {}, NAMES))
