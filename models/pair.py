@@ -28,8 +28,7 @@ def pair_of(production: Bundle, candidate: Bundle) -> Pair:
     if (spec.task, spec.classes) != (other.task, other.classes):
         theirs = f"{other.tag} {_answers(candidate)}"
         raise BundleError(f"{spec.tag} answers {_answers(production)}, {theirs}: no pair to compare")
-    manifest, scores = production.manifest, production.calibration()[1]
-    spread = 1.0 if spec.classes else float(scores.std(dtype=np.float64)) or 1.0
+    manifest, spread = production.manifest, spread_of(production)
     return Pair(
         spec,
         other,
@@ -44,6 +43,13 @@ def _cuts(bundle: Bundle) -> tuple[float, ...]:
     """Between bins of the score; of any class's where there are more than two."""
     score = bundle.reference().get("score")
     return cut_points(bundle.calibration()[1].ravel()) if score is None else score.edges
+
+
+def spread_of(bundle: Bundle) -> float:
+    """The unit of score gaps: of a regression the reference scores' standard deviation, else 1."""
+    if bundle.spec.classes:
+        return 1.0
+    return float(bundle.calibration()[1].std(dtype=np.float64)) or 1.0
 
 
 def _tolerance(manifest: Manifest, spread: float) -> Tolerance:

@@ -151,7 +151,7 @@ class EvidenceSettings(Section):
     """Whether the shadow keeps evidence and comes to a verdict."""
     worst: int = Field(default=20, ge=0, le=1000)
     """The worst disagreements that are kept of each candidate, with inputs and reasons."""
-    sample: int = Field(default=20, ge=0, le=10_000)
+    sample: int = Field(default=20, ge=0, le=1_000)
     """Compared rows that are kept of each slice, drawn at random."""
     explain: bool = True
     """Whether both models' reasons are kept with them."""

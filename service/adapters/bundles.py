@@ -129,12 +129,6 @@ def bins_of(bundle: Bundle) -> Bins:
     return Bins.of(bundle.spec, variables)
 
 
-def spread_of(bundle: Bundle) -> float:
-    """The unit of a regression's score gaps: the reference scores' standard deviation, 1 if it is 0."""
-    _, scores, _ = bundle.calibration()
-    return float(scores.std()) or 1.0
-
-
 def example_of(bundle: Bundle) -> Any:
     """One reference row as a caller would post it."""
     row = bundle.background()[0]

@@ -31,3 +31,13 @@ def members(slices: Sequence[Slice], rows: FeatureBatch) -> dict[str, NDArray[np
     for part in slices:
         masks[part.name] = part.where.mask(rows)
     return masks
+
+
+def slice_bits(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint32] | None:
+    """Bit i of each row: it is in the i-th of at most 32 slices, [rows]; None where there is no slice."""
+    if not masks:
+        return None
+    packed = np.packbits(np.array(masks), axis=0, bitorder="little")
+    found = np.zeros((packed.shape[1], 4), dtype=np.uint8)
+    found[:, : len(packed)] = packed.T
+    return found.view("<u4")[:, 0].astype(np.uint32, copy=False)

@@ -16,10 +16,17 @@ TEXT = b"text/plain; charset=utf-8"
 
 
 def json_page(make: Callable[[], Any]) -> Page:
-    """A page of JSON, made in a thread: it may read files of other processes."""
+    """A page of JSON, made in a thread, as it may read files of other processes, and one at a time: several
+    at once would take the interpreter from answers for as many times as long.
+    """
+    turn = asyncio.Lock()
+
+    def made() -> bytes:
+        return orjson.dumps(make())
 
     async def page() -> Reply:
-        return Reply(orjson.dumps(await asyncio.to_thread(make)))
+        async with turn:
+            return Reply(await asyncio.to_thread(made))
 
     return page
 

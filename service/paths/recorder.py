@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from service.domain.evidence.paired import Settle
 from service.domain.labels import Answerer, Joined, Learn, Record
 from service.domain.observation import Outcome, Parts, ShadowBatch, share_of
-from service.domain.slices import Slice
+from service.domain.slices import Slice, slice_bits
 from service.errors import StoreError
 from service.paths.patience import Patience
 
@@ -255,7 +255,7 @@ class Recorder:
             self._queued -= len(batch)
             self._queued_bytes -= batch.nbytes
         evidence = self._evidence(batch)
-        bits = slice_bits(self.slices, batch) if self.slices else None
+        bits = slice_bits([part.where.mask(batch.rows) for part in self.slices])
         ends = np.cumsum(parts.counts).tolist()
         firsts, totals = parts.firsts.tolist(), parts.totals.tolist()
         start = 0
@@ -336,11 +336,3 @@ class NoRecorder:
     def offer(self, batch: ShadowBatch, parts: Parts) -> None:  # noqa: ARG002 - a Recorder's signature
         """Counts the rows; nobody records them."""
         self.account.count("store_error", batch.senders)
-
-
-def slice_bits(slices: tuple[Slice, ...], batch: ShadowBatch) -> NDArray[np.uint32]:
-    """Bit i of each row: it is in the i-th slice, [rows]."""
-    bits = np.zeros(len(batch), dtype=np.uint32)
-    for index, part in enumerate(slices):
-        bits |= part.where.mask(batch.rows).astype(np.uint32) << np.uint32(index)
-    return bits

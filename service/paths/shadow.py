@@ -21,13 +21,12 @@ from service.domain.breaker import Breaker, allows, failed, succeeded, tripped
 from service.domain.comparison import Comparison, compare
 from service.domain.disagreement.measure import Compared
 from service.domain.evidence.sheet import Sheet
-from service.domain.observation import Observation, Outcome, Parts, ShadowBatch, join
+from service.domain.observation import Observation, Outcome, ShadowBatch, join
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
 from service.paths.reasons import Explaining
-from service.paths.recorder import NoRecorder, Recorder
 from service.paths.witness import Witness
 
 log = logging.getLogger("understudy.shadow")
@@ -315,54 +314,3 @@ class CandidateShadow:
     def _set_breaker(self, breaker: Breaker) -> None:
         self.breaker = breaker
         self.account.set_breaker_open(breaker.is_open)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedCandidate:
-    """A candidate that could not be loaded, or does not fit production."""
-
-    account: Account
-
-    def offer(self, batch: ShadowBatch) -> None:
-        """Counts the rows; nobody answers them."""
-        self.account.count("candidate_error", batch.senders)
-
-
-@dataclass(slots=True)
-class ShadowReceiver:
-    """Spreads arriving rows over the candidates and the recorder, and finds the rows that never arrived."""
-
-    candidates: tuple[CandidateShadow | RefusedCandidate, ...]
-    recorder: Recorder | NoRecorder | None = None
-    """None where answers are not recorded."""
-    _expected: dict[int, int] = field(default_factory=dict)
-
-    def running(self) -> list[CandidateShadow]:
-        """The candidates that want a thread."""
-        return [shadow for shadow in self.candidates if isinstance(shadow, CandidateShadow)]
-
-    def receive(
-        self, sender: int, first: int, rows: int, batch: ShadowBatch | None, parts: Parts | None = None
-    ) -> None:
-        """Takes one frame: ``rows`` of an edge worker that had handed over ``first`` before.
-
-        ``batch`` and ``parts`` are None for a heartbeat, and for rows that nobody can judge.
-        """
-        missing = first - self._expected.get(sender, first)
-        for reader in (*self.candidates, *([self.recorder] if self.recorder else [])):
-            if sender not in self._expected:
-                reader.account.bury(sender, first)
-            elif missing > 0:
-                reader.account.count("shadow_down", np.full(missing, sender, dtype=np.int16))
-        senders = np.full(rows, sender, dtype=np.int16)
-        for shadow in self.candidates:
-            if batch is not None:
-                shadow.offer(batch)
-            elif rows:  # production is unfit, so there is nothing to compare with
-                shadow.account.count("candidate_error", senders)
-        if self.recorder is not None:
-            if batch is not None and parts is not None:
-                self.recorder.offer(batch, parts)
-            elif rows:
-                self.recorder.account.count("store_error", senders)
-        self._expected[sender] = first + rows

@@ -27,7 +27,7 @@ from service.domain.evidence.paired import Answers
 from service.domain.evidence.sheet import ROWS, Sheet
 from service.domain.observation import ShadowBatch, Stretch, share_of
 from service.domain.schema import FeatureBatch, Scores
-from service.domain.slices import ALL
+from service.domain.slices import ALL, slice_bits
 from service.paths.casebook import Casebook
 from service.paths.repeats import Repeats
 
@@ -244,13 +244,3 @@ class Witness:
             if complaint not in self._complaints:  # a batch may come every few milliseconds
                 self._complaints.add(complaint)
                 log.exception("%s: %s are incomplete (%s is logged once)", self.tag, what, complaint[1])
-
-
-def slice_bits(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint32] | None:
-    """Bit i of each row: it is in the i-th of at most 32 slices, [rows]; None where there is no slice."""
-    if not masks:
-        return None
-    packed = np.packbits(np.array(masks), axis=0, bitorder="little")
-    found = np.zeros((packed.shape[1], 4), dtype=np.uint8)
-    found[:, : len(packed)] = packed.T
-    return found.view("<u4")[:, 0].astype(np.uint32, copy=False)

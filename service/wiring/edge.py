@@ -17,6 +17,7 @@ from service.adapters import bundles, process, prometheus
 from service.adapters.bundles import Loaded
 from service.adapters.edge_metrics import EdgeMetrics
 from service.adapters.errands import ErrandClient
+from service.adapters.findings import FindingsReader
 from service.adapters.label_metrics import FeedbackMetrics
 from service.adapters.ledger import SENDERS
 from service.adapters.mirror import Mirror
@@ -44,7 +45,13 @@ from service.wiring.following import Following
 from service.wiring.redacting import redaction_rules
 from service.wiring.replaying import replay_page
 from service.wiring.serving import ServingBuilder
-from service.wiring.shared import adaptation_path, explainer_socket_path, open_ledger, socket_path
+from service.wiring.shared import (
+    adaptation_path,
+    explainer_socket_path,
+    open_ledger,
+    shared_directory,
+    socket_path,
+)
 from service.wiring.shown import Shown, global_views, uncertainty, uncertainty_of
 from service.wiring.store import LazyStore, filing
 
@@ -218,7 +225,10 @@ class EdgeBuilder:
 
     def _sources(self, loaded: Loaded, rollouts: RolloutPath) -> Sources:
         page = prometheus.Page(self._registry, self._ledger)
-        shown = Shown(self._settings, self._environment, loaded, self._ledger, self._following, page)
+        findings = FindingsReader(shared_directory(self._environment))
+        shown = Shown(
+            self._settings, self._environment, loaded, self._ledger, self._following, page, findings
+        )
         production, candidates = self._settings.production, self._settings.candidates
         return Sources(
             models=shown.models,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from models.bundle import Bundle
 from service.adapters import bundles, process
 from service.adapters.bundles import Loaded
+from service.adapters.findings import FindingsWriter
 from service.adapters.ledger import Ledger
 from service.adapters.onnx import OnnxModel, Watchdog
 from service.adapters.shadow_metrics import EvidenceMetrics, VerdictMetrics
@@ -34,7 +35,7 @@ from service.paths.witness import AnswerLimits, Regions, Witness
 from service.settings import Environment, Settings
 from service.wiring.recorder import PATIENCE_SECONDS
 from service.wiring.redacting import redaction_key, redaction_rules
-from service.wiring.shared import accounted_path, evidence_path
+from service.wiring.shared import accounted_path, shared_directory
 from service.wiring.store import LazyStore
 from service.wiring.studying import rules_of
 
@@ -65,9 +66,8 @@ def _totals(ledger: Ledger, position: int) -> dict[str, int]:
 def hold_all(settings: Settings, environment: Environment, verdicts: VerdictMetrics, reason: str) -> None:
     """Says of all candidates why none of them runs, in place of what an earlier life has said."""
     rules, now = rules_of(settings.verdict), time.time()
-    process.write_status(
-        evidence_path(environment), {tag: not_run(rules, reason, now) for tag in settings.candidates}
-    )
+    documents = {tag: not_run(rules, reason, now) for tag in settings.candidates}
+    FindingsWriter(shared_directory(environment)).write(documents)
     for tag in settings.candidates:
         verdicts.said(tag, "hold")
 
@@ -156,9 +156,11 @@ class EvidenceBuilder:
             self._settings.feedback.queue_bytes,
         )
 
+        shown = FindingsWriter(shared_directory(environment))
+
         def publish(documents: Mapping[str, Any]) -> None:
             others = {tag: not_run(rules, reason, time.time()) for tag, reason in refused.items()}
-            process.write_status(evidence_path(environment), {**documents, **others})
+            shown.write({**documents, **others})
 
         for tag in refused:
             verdicts.said(tag, "hold")

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from models.pair import spread_of
 from service.adapters import bundles, frames, priority, process, prometheus, sockets
 from service.adapters.bundles import Loaded
 from service.adapters.children import end_with_parent
@@ -28,8 +29,9 @@ from service.errors import UnderstudyError
 from service.paths.coverage import Watched
 from service.paths.keeper import Keeper
 from service.paths.reasons import ReasonsSink, Unexplained
+from service.paths.receiver import RefusedCandidate, ShadowReceiver
 from service.paths.recorder import NoRecorder, Recorder
-from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
+from service.paths.shadow import CandidateShadow, ShadowLimits
 from service.paths.witness import Witness
 from service.settings import Environment, Settings
 from service.wiring.coverage import coverage, watched_models
@@ -206,8 +208,7 @@ class ShadowBuilder:
 
     def _metrics(self, production: Loaded) -> ShadowMetrics:
         spec = production.bundle.spec
-        spread = bundles.spread_of(production.bundle) if spec.task == "regression" else 1.0
-        return ShadowMetrics(self._registry, gap_buckets(bool(spec.classes), spread))
+        return ShadowMetrics(self._registry, gap_buckets(bool(spec.classes), spread_of(production.bundle)))
 
     def _evidence(
         self, ledger: Ledger, production: Loaded, found: Sequence[Found], watched: dict[int, Watched]

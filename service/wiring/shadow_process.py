@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 from service.domain.observation import Parts, ShadowBatch
 from service.paths.keeper import Keeper
+from service.paths.receiver import ShadowReceiver
 from service.paths.recorder import Recorder
-from service.paths.shadow import CandidateShadow, ShadowReceiver
+from service.paths.shadow import CandidateShadow
 
 log = logging.getLogger("understudy.shadow")
 

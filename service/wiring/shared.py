@@ -43,11 +43,6 @@ def adaptation_path(environment: Environment) -> Path:
     return shared_directory(environment) / "adaptation.json"
 
 
-def evidence_path(environment: Environment) -> Path:
-    """Where the shadow says what it found out about each candidate."""
-    return shared_directory(environment) / "evidence.json"
-
-
 def accounted_path(environment: Environment) -> Path:
     """Where the shadow notes what of the ledger's counts is in the store."""
     return shared_directory(environment) / "accounted.json"

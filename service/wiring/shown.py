@@ -11,6 +11,7 @@ from models import store
 from models.bundle import Bundle, open_bundle
 from service.adapters import bundles, process
 from service.adapters.bundles import Loaded
+from service.adapters.findings import FindingsReader
 from service.adapters.ledger import Ledger
 from service.adapters.prometheus import Page
 from service.domain.report import CandidateState, report
@@ -18,7 +19,7 @@ from service.errors import BundleError
 from service.http.problem import Problem
 from service.settings import Environment, Settings
 from service.wiring.following import Following
-from service.wiring.shared import EXPLANATIONS, evidence_path, explainer_status_path, status_path
+from service.wiring.shared import EXPLANATIONS, explainer_status_path, status_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Shown:
     ledger: Ledger | None
     following: Following
     page: Page
+    findings: FindingsReader
 
     def models(self) -> dict[str, Any]:
         """``/models``"""
@@ -63,8 +65,7 @@ class Shown:
             )
             for index, tag in enumerate(self.settings.candidates)
         )
-        found = process.read_status(evidence_path(self.environment)) or {}
-        return report(self.page.samples(), self.settings.production, states, found)
+        return report(self.page.samples(), self.settings.production, states, self.findings.read())
 
     def _shadow(self) -> dict[str, Any]:
         status: dict[str, Any] | None = process.read_status(status_path(self.environment))

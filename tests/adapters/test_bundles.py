@@ -13,7 +13,7 @@ import pytest
 from models import store
 from models.compared import SliceEntry, ToleranceEntry
 from models.packaging import package
-from models.pair import pair_of
+from models.pair import pair_of, spread_of
 from models.reference import cut_points
 from service.adapters import bundles
 from service.domain.conditions import Both, Compare, Either, Missing
@@ -122,7 +122,7 @@ def test_redaction_tolerance_and_costs_are_the_manifest_s(stored: Stored) -> Non
     pair = pair_of(bundle, bundle)
     assert pair.tolerance == Tolerance(absolute=0.01, relative=0.0)
     assert pair.costs is not None
-    assert pair.costs.tolist() == [[0, 1], [0.25, 0.125]]
+    assert pair.costs.tolist() == [[0, 4], [1, 0.5]]
 
 
 def test_what_the_manifest_does_not_say_is_kept_and_alike(stored: Stored) -> None:
@@ -151,4 +151,4 @@ def test_bins_are_those_of_the_reference_data(stored: Stored, kind: str) -> None
 def test_the_spread_of_values_is_their_standard_deviation(stored: Stored) -> None:
     bundle = load(stored(tiny("regression"))).bundle
     _, scores, _ = bundle.calibration()
-    assert bundles.spread_of(bundle) == pytest.approx(float(np.std(scores.astype(np.float64))), rel=1e-5)
+    assert spread_of(bundle) == pytest.approx(float(np.std(scores.astype(np.float64))), rel=1e-5)

@@ -26,7 +26,8 @@ from service.domain.evidence.sheet import sheet
 from service.domain.observation import Mirrored
 from service.domain.schema import FeatureBatch, Scores
 from service.errors import InferenceError
-from service.paths.shadow import CandidateShadow, RefusedCandidate, ShadowLimits, ShadowReceiver
+from service.paths.receiver import RefusedCandidate, ShadowReceiver
+from service.paths.shadow import CandidateShadow, ShadowLimits
 from service.wiring.shadow import Arrived, LedgerAccount, ShadowProcess
 from tests.domain.models import spec
 

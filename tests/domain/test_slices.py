@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from service.domain.conditions import Compare, Missing
-from service.domain.slices import ALL, Slice, members
+from service.domain.slices import ALL, Slice, members, slice_bits
 
 SLICES = (Slice("young", Compare(0, "<", 25.0)), Slice("homeless", Missing(1)))
 
@@ -23,3 +25,16 @@ def test_no_row_is_in_no_slice() -> None:
         "young": (0,),
         "homeless": (0,),
     }
+
+
+def test_slices_are_bits_in_their_order() -> None:
+    rng = np.random.default_rng(2)
+    for count in (1, 7, 8, 9, 20, 32):
+        masks = rng.random((count, 50)) < 0.4
+        bits = slice_bits(list(masks))
+        assert bits is not None
+        assert bits.dtype == np.uint32
+        expected = [sum(int(mask[row]) << place for place, mask in enumerate(masks)) for row in range(50)]
+        assert bits.tolist() == expected
+    assert slice_bits([]) is None
+    assert math.log2(int(slice_bits([np.zeros(1, np.bool_)] * 31 + [np.ones(1, np.bool_)])[0])) == 31  # type: ignore[index]  # there are slices

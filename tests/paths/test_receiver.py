@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from service.domain.observation import Parts, ShadowBatch
+from service.paths.receiver import RefusedCandidate, ShadowReceiver
 from service.paths.recorder import NoRecorder
-from service.paths.shadow import RefusedCandidate, ShadowReceiver
 from tests.paths.shadows import FakeAccount, World, origin_of
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.domain.conditions import Compare, Missing
+from service.domain.conditions import Compare
 from service.domain.evidence.paired import Settle
 from service.domain.evidence.settling import Settling
 from service.domain.labels import Joined, Learn, Record, answerer
 from service.domain.observation import Parts, ShadowBatch
 from service.domain.slices import Slice
 from service.errors import StoreError
-from service.paths.recorder import DAY, Recorder, RecordLimits, slice_bits
+from service.paths.recorder import DAY, Recorder, RecordLimits
 from tests.domain.models import spec
 from tests.paths.shadows import FakeAccount
 
@@ -136,16 +136,6 @@ def test_an_answer_is_recorded_with_all_that_a_label_will_want() -> None:
     assert record.slices.tolist() == [0, 1]
     assert dict(world.page.rows) == {"written": 4}
     assert dict(world.page.by_sender) == {3: 4}
-
-
-def test_each_slice_is_a_bit_of_the_rows_that_its_condition_holds_of() -> None:
-    slices = (Slice("old", Compare(0, ">", 60.0)), Slice("homeless", Missing(1)))
-    rows = np.array([[70, np.nan], [70, 1], [20, np.nan], [20, 1]], np.float32)
-    scores, production, sender = np.zeros((4, 2), np.float32), np.zeros(4, np.uint8), np.zeros(4, np.int16)
-    parts = Parts(("a",), np.array([4]), np.array([0]), np.array([4]))
-    bits = slice_bits(slices, ShadowBatch(rows, scores, production, sender, 0.0, parts.origin()))
-    assert bits.tolist() == [0b11, 0b01, 0b10, 0b00]
-    assert bits.dtype == np.uint32
 
 
 def test_answers_wait_a_second_for_others_unless_there_are_enough() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.domain.schema import FeatureBatch, Scores
-from service.paths.shadow import RefusedCandidate
+from service.paths.receiver import RefusedCandidate
 from tests.paths.shadows import BUG, LATE, NOT_A_NUMBER, POISON, FakeAccount, World
 
 Make = Callable[..., World]

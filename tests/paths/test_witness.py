@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from service.domain.evidence.sheet import sheet
 from service.domain.observation import share_of
 from service.domain.schema import FeatureBatch, Scores
 from service.paths.repeats import Repeats, Variant
-from service.paths.witness import AnswerLimits, slice_bits
+from service.paths.witness import AnswerLimits
 from tests.domain.models import spec
 from tests.paths.witnesses import SHEET, WitnessWorld, batch, scores, too_late
 
@@ -217,16 +216,3 @@ def test_production_that_fails_when_asked_again_is_no_trouble() -> None:
     rows = batch("a")
     world.witness.repeat(rows, rows.scores, 0.25, 1.0)
     assert world.witness.drain().books == {}
-
-
-def test_slices_are_bits_in_their_order() -> None:
-    rng = np.random.default_rng(2)
-    for count in (1, 7, 8, 9, 20, 32):
-        masks = rng.random((count, 50)) < 0.4
-        bits = slice_bits(list(masks))
-        assert bits is not None
-        assert bits.dtype == np.uint32
-        expected = [sum(int(mask[row]) << place for place, mask in enumerate(masks)) for row in range(50)]
-        assert bits.tolist() == expected
-    assert slice_bits([]) is None
-    assert math.log2(int(slice_bits([np.zeros(1, np.bool_)] * 31 + [np.ones(1, np.bool_)])[0])) == 31  # type: ignore[index]  # there are slices
