@@ -192,7 +192,7 @@ class VerdictSettings(Section):
     loss: float = Field(default=0.01, gt=0, lt=1)
     """How much larger its loss may be: Brier score, or absolute error over five standard deviations."""
     slice_accuracy: float = Field(default=0.05, gt=0, lt=1)
-    """As ``accuracy``, in each slice of the manifest."""
+    """As ``accuracy``, in each slice of the manifest; of a regression as ``loss``."""
 
 
 class RolloutSettings(Section):

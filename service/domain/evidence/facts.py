@@ -37,7 +37,7 @@ class Rules:
     loss: float = 0.01
     """How much larger its loss may be."""
     slice_accuracy: float = 0.05
-    """As ``accuracy``, in each slice."""
+    """As ``accuracy``, in each slice; of a regression as ``loss``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

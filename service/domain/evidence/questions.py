@@ -21,8 +21,8 @@ from service.domain.slices import ALL
 
 def level(rules: Rules, facts: Facts) -> float:
     """The alpha of each criterion; both upper bounds of the noise share one more."""
-    classes = facts.agreement.pair.production.classes
-    labelled = 0 if rules.labels == "ignored" else 2 + len(facts.slices) if classes else 1
+    whole = 2 if facts.agreement.pair.production.classes else 1
+    labelled = 0 if rules.labels == "ignored" else whole + len(facts.slices)
     return rules.alpha / (3 + labelled + 1)
 
 
@@ -70,15 +70,23 @@ def _failures(rules: Rules, facts: Facts) -> Question:
 
 
 def _labelled(rules: Rules, facts: Facts) -> Iterator[Question]:
+    """Of a slice one of both, because each costs alpha: what its model is for."""
     sheet, none = facts.judgement, facts.judgement.empty()
-    whole = facts.labelled.get(ALL, none)
-    if facts.agreement.pair.production.classes:
-        yield Question("accuracy", "at_least", -rules.accuracy, right(sheet, whole), labelled=True)
-    yield Question("loss", "at_most", rules.loss, loss(sheet, whole), labelled=True)
-    if facts.agreement.pair.production.classes and facts.sliced:
-        for name in facts.slices:
-            evidence = right(sheet, facts.labelled.get(name, none))
-            yield Question("accuracy", "at_least", -rules.slice_accuracy, evidence, name, labelled=True)
+    classes = bool(facts.agreement.pair.production.classes)
+
+    def accuracy(margin: float, name: str) -> Question:
+        evidence = right(sheet, facts.labelled.get(name, none))
+        return Question("accuracy", "at_least", -margin, evidence, name, labelled=True)
+
+    def lost(margin: float, name: str) -> Question:
+        evidence = loss(sheet, facts.labelled.get(name, none))
+        return Question("loss", "at_most", margin, evidence, name, labelled=True)
+
+    if classes:
+        yield accuracy(rules.accuracy, ALL)
+    yield lost(rules.loss, ALL)
+    for name in facts.slices if facts.sliced else ():
+        yield (accuracy if classes else lost)(rules.slice_accuracy, name)
 
 
 def flipped(sheet: Sheet, sums: Sums) -> Proportion:

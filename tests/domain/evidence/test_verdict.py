@@ -169,6 +169,14 @@ def test_harm_in_one_slice_is_a_reason_to_roll_back() -> None:
     assert "renters" in found.reasons[0].detail
 
 
+def test_a_regression_that_is_worse_in_one_slice_is_rolled_back_as_well() -> None:
+    slices = {"renters": labelled(VALUES, rows=2_000, loss=0.2), "owners": labelled(VALUES, rows=4_000)}
+    found = verdict(RULES, facts(labels=labelled(VALUES, loss=-0.01), pair=VALUES, slices=slices))
+    assert (found.state, codes(found)) == ("rollback", ["loss"])
+    assert states(found)["loss renters"] == "fail"
+    assert states(found)["loss owners"] == "pass"
+
+
 def test_a_slice_without_enough_labels_counts_only_where_labels_are_required() -> None:
     seen = facts(labels=labelled(), slices={"renters": labelled(rows=20, lost=1), "nobody": None})
     assert verdict(RULES, seen).state == "promote"
