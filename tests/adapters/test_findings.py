@@ -10,10 +10,8 @@ from service.adapters.findings import FindingsReader, FindingsWriter, evidence_p
 CASES = {"worst": [{"request_id": "a"}]}
 
 
-def document(
-    state: str, second: int, cases: Any = CASES, evidence_second: int | None = None
-) -> dict[str, Any]:
-    shown = second if evidence_second is None else evidence_second
+def document(state: str, second: int, cases: Any = CASES, older: int | None = None) -> dict[str, Any]:
+    shown = second if older is None else older
     return {
         "verdict": {"state": state, "as_of": f"12:00:{second:02}"},
         "evidence": {"as_of": f"12:00:{shown:02}", "cases": cases},
