@@ -96,12 +96,12 @@ def breach_of(
         return "category" if expected.categories is not None and value not in expected.categories else None
     if expected.range is not None:
         low, high = expected.range
-        here = np.float32(value)
-        outside = (
-            not low <= value <= high
-            if feature.type == "int64"
-            else not np.float32(low) <= here <= np.float32(high)
-        )
+        whole = feature.type == "int64"
+        ends: tuple[float, float] = (math.ceil(low), math.floor(high)) if whole else (low, high)
+        # as the graph takes it: an integer of a float32 tensor is rounded like any other number
+        exact = whole and schema.dtype == np.float64
+        held = float if exact else np.float32
+        outside = not held(ends[0]) <= held(value) <= held(ends[1])
         if outside:
             return "range"
     held = schema.dtype.type(value)

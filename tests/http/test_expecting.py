@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tritonclient.http import InferRequestedOutput
 
@@ -278,8 +278,17 @@ def test_an_image_with_strange_pixels_is_named_as_a_whole() -> None:
     assert [each["loc"] for each in warned(codec.decode(body, head()))] == [["inputs", "x", 1]]
 
 
+ROUNDED = (
+    Schema((Feature("f0", "int64"),), "tensor"),
+    (Expectation(range=(1e9, 1e9)),),
+    [[999_999_999]],
+)
+"""A number that is outside as posted, and within as a float32 tensor has it."""
+
+
 @settings(max_examples=300)
 @given(requests(), st.booleans())
+@example(ROUNDED, False)
 def test_what_the_fast_decoder_takes_is_as_expected_and_the_rest_is_judged_value_by_value(
     request_: Any, as_objects: bool
 ) -> None:
