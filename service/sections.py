@@ -168,6 +168,39 @@ class EvidenceSettings(Section):
         return self.enabled and self.explain and bool(self.worst or self.sample)
 
 
+class DriftSettings(Section):
+    """How traffic is held against the reference data."""
+
+    enabled: bool = True
+    """Whether rows are counted by bin, and ``/drift`` is answered."""
+    looks_per_minute: int = Field(default=600, ge=0, le=60_000)
+    """Rows of which it is seen how strange they are, and whether a classifier tells them from the reference
+    data; 0 for none."""
+    keep_days: float = Field(default=400, gt=0)
+    """How long the counts of a model that is served no more are kept."""
+
+
+class LogSettings(Section):
+    """What the service says of itself."""
+
+    format: Literal["json", "text"] = "text"
+    """One JSON object a line, or lines for people."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    request_rate: float = Field(default=0.0, ge=0, le=1)
+    """Share of the requests that get a line of their own; those that fail with 5xx always do."""
+
+
+class TraceSettings(Section):
+    """OpenTelemetry spans of requests."""
+
+    endpoint: str | None = None
+    """Where spans are sent by OTLP over HTTP, for example ``http://collector:4318/v1/traces``; None for nowhere."""
+    sample_rate: float = Field(default=0.01, ge=0, le=1)
+    """Share of the requests without a ``traceparent`` that are traced; with one, its flag decides."""
+    queue: int = Field(default=2_048, ge=1)
+    """Spans that may wait for the collector; further ones are dropped and counted."""
+
+
 class VerdictSettings(Section):
     """How sure the verdict has to be, and how much may differ."""
 

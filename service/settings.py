@@ -19,14 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.errors import ConfigurationError
 from service.sections import (
     BreakerSettings,
+    DriftSettings,
     EvidenceSettings,
     ExplainSettings,
     FeedbackSettings,
     LimitSettings,
+    LogSettings,
     RolloutSettings,
     Section,
     ServerSettings,
     ShadowSettings,
+    TraceSettings,
     UncertaintySettings,
     VerdictSettings,
 )
@@ -57,6 +60,9 @@ class Settings(Section):
     feedback: FeedbackSettings = FeedbackSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     verdict: VerdictSettings = VerdictSettings()
+    drift: DriftSettings = DriftSettings()
+    log: LogSettings = LogSettings()
+    trace: TraceSettings = TraceSettings()
     rollout: RolloutSettings = RolloutSettings()
 
     @model_validator(mode="after")

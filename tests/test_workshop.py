@@ -25,6 +25,7 @@ APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 INSTALLED = {
     "service": ("serving",),
     "models": ("serving", "training"),
+    "deploy": ("serving", "training", "dev"),
     "load_tests": ("serving", "training", "dev", "peers"),
     "load_tests/peers/mlserver": ("peers",),
     "tests": ("serving", "training", "dev"),
