@@ -13,6 +13,7 @@ from service.http import protocol
 from service.http.app import App, EdgeApp
 from service.http.edge import Edge
 from service.settings import read_environment, read_settings
+from service.wiring.logs import log_to_stderr
 from service.wiring.priority import yield_the_cpu
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ try:
     SETTINGS = read_settings(ENVIRONMENT.config)
 except ConfigurationError as error:
     sys.exit(f"understudy: {error}")
+
+if SETTINGS.log.format == "json":  # BentoML's supervisor imports this too, and has lines of its own
+    log_to_stderr(SETTINGS.log)
 
 IDLE = {"Shadow": SETTINGS.shadow.idle_priority, "Explainer": SETTINGS.explain.idle_priority}
 """Services whose processes get only CPU that nobody else wants; so do their children, from the start on."""
@@ -73,7 +77,7 @@ class Shadow:
     def __init__(self) -> None:
         from service.wiring.children import shadow_child
 
-        self._child = shadow_child()
+        self._child = shadow_child(SETTINGS.log)
         self._child.start()
 
     @bentoml.on_shutdown

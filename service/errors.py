@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class UnderstudyError(Exception):
     """Base of every error this package raises on purpose."""
@@ -45,3 +47,22 @@ class TooMuchError(UnderstudyError):
 
 class TrafficError(UnderstudyError):
     """Traffic that is to be replayed cannot be read; names the file, the line and what is wrong there."""
+
+
+OPERATIONAL = (ConfigurationError, BundleError, DeadlineError, BusyError, LateError, StoreError, OSError)
+"""Errors whose text is about the service and what it runs on, and nothing that a caller sent."""
+_VALUES = re.compile(r"(?<!\w)'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?<![\w-])[-+]?\.?\d[\w.+-]*")
+
+
+def text_for_logs(error: BaseException) -> str:
+    """What may be written of an error where others than the caller read it; nothing that a row holds.
+
+    What a model or a method says of its failure may name the values it failed on: numbers and whatever is
+    quoted are left out of that. Of an error that nobody expected nothing is known, so its text is left out
+    as a whole; its type and its place tell enough.
+    """
+    if isinstance(error, OPERATIONAL):
+        return str(error)
+    if isinstance(error, InferenceError | ExplanationError):
+        return _VALUES.sub("…", str(error))
+    return type(error).__name__

@@ -83,7 +83,7 @@ class Settings(Section):
     @property
     def mirrors(self) -> bool:
         """Whether answers are of any use beside the edge, so that the shadow runs."""
-        return bool(self.candidates) or self.feedback.enabled
+        return bool(self.candidates) or self.feedback.enabled or self.drift.enabled
 
 
 class Environment(BaseModel):

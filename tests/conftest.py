@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PACKAGES = {
     "promtool": "prometheus",
     "prometheus": "prometheus",
+    "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "postgres": "postgresql",
 }

@@ -379,12 +379,23 @@ def test_another_store_is_refused_without_a_word_about_its_password(url: str) ->
 
 
 @pytest.mark.parametrize(
-    ("candidates", "enabled", "mirrors"), [([], False, False), ([], True, True), (["m:1"], False, True)]
+    ("candidates", "feedback", "drift", "mirrors"),
+    [
+        ([], False, False, False),
+        ([], True, False, True),
+        ([], False, True, True),
+        (["m:1"], False, False, True),
+    ],
 )
 def test_answers_are_mirrored_where_somebody_wants_them(
-    path: Path, candidates: list[str], enabled: bool, mirrors: bool
+    path: Path, candidates: list[str], feedback: bool, drift: bool, mirrors: bool
 ) -> None:
-    document = {"production": "m:prod", "candidates": candidates, "feedback": {"enabled": enabled}}
+    document = {
+        "production": "m:prod",
+        "candidates": candidates,
+        "feedback": {"enabled": feedback},
+        "drift": {"enabled": drift},
+    }
     assert read(path, document).mirrors == mirrors
 
 

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models import store
 from models.bundle import Bundle, open_bundle
 from models.gate import parity
+from models.reference import ReferenceVariable
 from service.adapters.onnx import OnnxModel
+from service.domain.binning import Binning, Cut, labels, numbers, percentiles, words
 from service.domain.evidence.bins import Bins
 from service.domain.evidence.redaction import IMAGE, Rule
-from service.domain.evidence.tallied import Variable
 from service.domain.parity import ParityReport
-from service.domain.schema import FeatureBatch, as_posted
+from service.domain.schema import FeatureBatch, as_posted, label_indices
 from service.domain.slices import Slice
+from service.domain.variables import DOMAIN
 from service.errors import BundleError
 
 log = logging.getLogger("understudy.bundles")
@@ -120,13 +123,38 @@ def redaction_of(bundle: Bundle) -> dict[str, Rule]:
     return {entry.name: entry.redact for entry in manifest.features}
 
 
+def binning_of(bundle: Bundle) -> Binning:
+    """The reference data's bins of every variable, and its rows in them."""
+    cuts = [_cut(each) for each in bundle.reference().values()]
+    if bundle.spec.classes:
+        _, scores, _ = bundle.calibration()
+        answered = np.bincount(label_indices(bundle.spec, scores), minlength=len(bundle.spec.classes))
+        cuts.append(labels(bundle.spec.classes, answered.tolist()))
+    ascending = _calibrated_domain(bundle)
+    if ascending is not None:
+        cuts.append(percentiles(ascending))
+    return Binning.of(cuts)
+
+
 def bins_of(bundle: Bundle) -> Bins:
-    """The reference data's bins of every variable, by which rows are told apart."""
-    variables = [
-        Variable(each.name, (*each.counts, each.missing), each.edges, each.categories)
-        for each in bundle.reference().values()
-    ]
-    return Bins.of(bundle.spec, variables)
+    """The bins by which compared rows are told apart: of all variables that rows and scores show."""
+    return Bins(bundle.spec, binning_of(bundle).without(DOMAIN))
+
+
+def _cut(known: ReferenceVariable) -> Cut:
+    if known.categories:
+        return words(known.name, known.counts, known.missing, known.categories)
+    return numbers(known.name, known.counts, known.missing, known.edges, known.minimum, known.maximum)
+
+
+def _calibrated_domain(bundle: Bundle) -> NDArray[np.floating[Any]] | None:
+    """What the calibration rows score by the measure of the domain that answers; None without one."""
+    report = bundle.uncertainty()
+    if report is None:
+        return None
+    named = bundle.manifest.uncertainty.domain
+    name = report["chosen"]["domain"] if named == "auto" else named
+    return bundle.measures().get(name, {}).get("ascending")
 
 
 def example_of(bundle: Bundle) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from service.domain.coverage import FAMILY, Count, Part
 from service.domain.slices import ALL
@@ -36,6 +36,18 @@ class CoverageMetrics:
             ["model", "version", "arm", "slice", "covered"],
             registry=registry,
         )
+        self._confidence = Gauge(
+            "understudy_conformal_confidence_ratio",
+            "Share of the labels that the model's sets or intervals promise to hold, 0 to 1.",
+            ["model", "version"],
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+
+    def promised(self, tag: str, confidence: float) -> None:
+        """Publishes what a model's regions are to cover where a caller names nothing, 0 to 1."""
+        name, _, version = tag.partition(":")
+        self._confidence.labels(name, version).set(confidence)
 
     def counted(self, counts: Mapping[Part, Count]) -> None:
         """Adds the counts of some newly labelled rows."""

@@ -23,7 +23,7 @@ class EdgeMetrics:
     def __init__(self, registry: CollectorRegistry, model: str, model_version: str, version: str) -> None:
         self._predictions = Counter(
             "understudy_predictions_total",
-            "Rows answered.",
+            "Rows answered, by the label that was told; value is a regression's, abstained no label at all.",
             ["model", "version", "arm", "label"],
             registry=registry,
         )
@@ -35,17 +35,20 @@ class EdgeMetrics:
             registry=registry,
         )
         self._requests = Counter(
-            "understudy_requests_total", "Requests answered.", ["route", "code"], registry=registry
+            "understudy_requests_total",
+            "Requests answered, by the template of their path and the HTTP status.",
+            ["route", "code"],
+            registry=registry,
         )
         self._violations = Counter(
             "understudy_input_violations_total",
-            "Values that do not fit the feature, or are unlike what training saw of it.",
+            "Values that do not fit the feature, or are unlike what training saw of it, by what is wrong.",
             ["feature", "kind"],
             registry=registry,
         )
         self._fallbacks = Counter(
             "understudy_canary_fallbacks_total",
-            "Requests that production answered because the canary could not.",
+            "Requests that production answered because the canary could not, by the reason.",
             ["candidate", "reason"],
             registry=registry,
         )
@@ -66,6 +69,11 @@ class EdgeMetrics:
             "understudy_domain_rows_total",
             "Rows of which it was judged whether the training data had any like them.",
             ["model", "version"],
+            registry=registry,
+        )
+        self._spans_dropped = Counter(
+            "understudy_spans_dropped_total",
+            "Spans of traces that the collector did not take, or that found no room while it was slow.",
             registry=registry,
         )
         self._share = Gauge(
@@ -111,6 +119,10 @@ class EdgeMetrics:
     def explained(self, method: str, seconds: float) -> None:
         """Notes one request that was explained by ``method``, a name of the registry."""
         self._explained.setdefault(method, []).append(seconds)
+
+    def spans_dropped(self, spans: int) -> None:
+        """Counts spans that nobody got."""
+        self._spans_dropped.inc(spans)
 
     def share(self, candidate: str, share: float) -> None:
         """Publishes a candidate's canary share, 0 to 1."""

@@ -32,7 +32,7 @@ class LabelMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._labels = Counter(
             "understudy_labels_total",
-            "Answered rows whose label is known, by whether the answer was right.",
+            "Answered rows whose label is known, by whether the answer was right; value for a number.",
             ["model", "version", "arm", "correct"],
             registry=registry,
         )

@@ -1,12 +1,13 @@
 """Every mirrored row's fate, in one shared file that outlives any process but the server.
 
-Each candidate has a page of counts, and so have the records of what was answered, where they are kept.
+Each candidate has a page of counts, and so have the records of what was answered, where they are kept, and
+the distributions of what was asked, where rows are counted by bin.
 Guarantee: at rest, on every page, rows offered by the edge = sum of its outcomes. Each count is one
 aligned 8-byte store into a shared mapping, so a ``kill -9`` at any point loses no count; the rows that a
 dead shadow or a dead edge held are found by arithmetic: handed over - accounted for, and offered - handed
 over - decided. Only what an edge answered since its last turn (20 ms) dies with it, here and in
 ``understudy_predictions_total`` alike.
-Cost: 64 senders x pages x 2 sides x 11 outcomes x 8 bytes, 11 KiB per page.
+Cost: 64 senders x pages x 2 sides x 13 outcomes x 8 bytes, 13 KiB per page.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Outcome
+from service.domain.observation import COUNT_OUTCOMES, OUTCOMES, RECORD_OUTCOMES, Outcome
 from service.errors import ConfigurationError
 
 SENDERS = 64
 """Edge workers that can be told apart."""
 
-_COLUMN = {outcome: index for index, outcome in enumerate(dict.fromkeys(OUTCOMES + RECORD_OUTCOMES))}
+_POSSIBLE = dict.fromkeys(OUTCOMES + RECORD_OUTCOMES + COUNT_OUTCOMES)
+_COLUMN = {outcome: index for index, outcome in enumerate(_POSSIBLE)}
 
 
 class Side(IntEnum):
@@ -39,16 +41,20 @@ class Ledger:
     Args:
         path: the file; made where it is missing. Its directory must be emptied at server start.
         candidates: tags in configuration order, the same in every process. The i-th has page i.
-        records: whether answers are recorded; their page is the last one.
+        records: whether answers are recorded; their page comes after the candidates'.
+        distributions: whether rows are counted by bin; their page is the last one.
 
     Raises:
         ConfigurationError: the file was made for another number of pages.
     """
 
-    def __init__(self, path: Path, candidates: tuple[str, ...], *, records: bool = False) -> None:
+    def __init__(
+        self, path: Path, candidates: tuple[str, ...], *, records: bool = False, distributions: bool = False
+    ) -> None:
         self.candidates = candidates
-        self.pages = len(candidates) + records
+        self.pages = len(candidates) + records + distributions
         self.records = len(candidates) if records else None
+        self.distributions = self.pages - 1 if distributions else None
         shape = (2, SENDERS, self.pages, len(_COLUMN))
         cells = int(np.prod(shape))
         words = cells + 2 * SENDERS + 3 * len(candidates)
@@ -100,7 +106,11 @@ class Ledger:
     def totals(self, page: int) -> dict[Outcome, int]:
         """Rows by outcome, over all workers and both sides."""
         sums = self._outcomes[:, :, page].sum(axis=(0, 1))
-        possible = RECORD_OUTCOMES if page == self.records else OUTCOMES
+        possible = OUTCOMES
+        if page == self.records:
+            possible = RECORD_OUTCOMES
+        elif page == self.distributions:
+            possible = COUNT_OUTCOMES
         return {outcome: int(sums[_COLUMN[outcome]]) for outcome in possible}
 
     def in_flight(self, page: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,6 @@ import orjson
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_BLOCK = 32 << 20  # the most that glibc takes as a threshold
 _KEPT_BYTES = 256 << 20
-
-
-def log_to_stderr() -> None:
-    """Shows what this package logs; BentoML configures its own loggers only."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] [%(name)s] %(message)s"))
-    logger = logging.getLogger("understudy")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    access = logging.getLogger("uvicorn.access")  # uvicorn builds a line per request unless nobody listens
-    access.handlers = []
-    access.propagate = False
 
 
 def settle_memory() -> None:
@@ -49,10 +35,15 @@ def keep_memory() -> None:
 
 
 def write_status(path: Path, status: Any) -> None:
-    """Replaces a JSON file at once, so that no reader sees half of it; it is for the service alone."""
+    """Replaces a JSON file, see ``replace_file``."""
+    replace_file(path, orjson.dumps(status))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replaces a file at once, so that no reader sees half of it; it is for the service alone."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     fresh.touch(0o600)  # rows may be in it
-    fresh.write_bytes(orjson.dumps(status))
+    fresh.write_bytes(content)
     fresh.replace(path)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Histogram, generate_latest, values
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -65,6 +66,14 @@ class LedgerCollector(Collector):
             for outcome, rows in self._ledger.totals(index).items():
                 family.add_metric([candidate, outcome], rows)
         yield family
+        breakers = GaugeMetricFamily(
+            "understudy_breaker_open",
+            "1 while the shadow leaves a candidate alone because it failed too often or too slowly, else 0.",
+            labels=["candidate"],
+        )
+        for index, candidate in enumerate(self._ledger.candidates):
+            breakers.add_metric([candidate], float(self._ledger.breaker_open(index)))
+        yield breakers
         if self._ledger.records is not None:
             records = CounterMetricFamily(
                 "understudy_records_total",
@@ -74,12 +83,27 @@ class LedgerCollector(Collector):
             for outcome, rows in self._ledger.totals(self._ledger.records).items():
                 records.add_metric([outcome], rows)
             yield records
+        if self._ledger.distributions is not None:
+            outcomes = CounterMetricFamily(
+                "understudy_distribution_outcomes_total",
+                "Rows whose values were to be counted by bin, by what became of them.",
+                labels=["outcome"],
+            )
+            for outcome, rows in self._ledger.totals(self._ledger.distributions).items():
+                outcomes.add_metric([outcome], rows)
+            yield outcomes
 
 
 class Page:
-    """The merged view over all processes of this server."""
+    """The merged view over all processes of this server.
 
-    def __init__(self, own: CollectorRegistry, ledger: Ledger | None) -> None:
+    Args:
+        own: what this process counts, where it is alone.
+        ledger: None where nothing is mirrored.
+        beside: a file of further families in Prometheus' text format, which may not be there yet.
+    """
+
+    def __init__(self, own: CollectorRegistry, ledger: Ledger | None, beside: Path | None = None) -> None:
         merged = own
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             merged = CollectorRegistry()
@@ -87,10 +111,17 @@ class Page:
         if ledger is not None:
             merged.register(LedgerCollector(ledger))
         self._registry = merged
+        self._beside = beside
 
     def text(self) -> bytes:
         """The page in Prometheus' text format."""
-        return generate_latest(self._registry)
+        page = generate_latest(self._registry)
+        if self._beside is None:
+            return page
+        try:
+            return page + self._beside.read_bytes()
+        except FileNotFoundError:
+            return page
 
     def samples(self) -> Samples:
         """Every sample: (name, labels in alphabetical order of their names) to value."""

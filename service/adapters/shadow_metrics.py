@@ -36,7 +36,7 @@ class ShadowMetrics:
         )
         self._flips = Counter(
             "understudy_shadow_flips_total",
-            "Compared rows that the candidate labels differently.",
+            "Compared rows that the candidate labels differently, by production's label and the candidate's.",
             ["candidate", "slice", "from", "to"],
             registry=registry,
         )
@@ -75,13 +75,13 @@ class ShadowMetrics:
         )
         self._overlaps = Counter(
             "understudy_shadow_explanation_overlaps_total",
-            "Sum over the explained rows of the share of top features that both models name.",
+            "Sum over the explained rows of the share, 0 to 1, of the top features that both models name.",
             ["candidate"],
             registry=registry,
         )
         self._moved = Counter(
             "understudy_shadow_influence_moved_total",
-            "Sum over the explained rows of how far a feature's share of the influence moved.",
+            "Sum over the explained rows of how far a feature's share of the influence moved, 0 to 1.",
             ["candidate", "feature"],
             registry=registry,
         )

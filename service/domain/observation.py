@@ -26,6 +26,8 @@ Outcome: TypeAlias = Literal[
     "written",
     "repeated",
     "store_error",
+    "counted",
+    "failed",
 ]
 OUTCOMES: tuple[Outcome, ...] = (
     "compared",  # both models answered
@@ -49,6 +51,16 @@ RECORD_OUTCOMES: tuple[Outcome, ...] = (
     "store_error",  # the store refused the record, or there was nobody to make one
 )
 """What may become of a row whose answer was to be recorded."""
+
+COUNT_OUTCOMES: tuple[Outcome, ...] = (
+    "counted",  # its values are in the distributions
+    "sampled_out",
+    "queue_full",
+    "too_large",
+    "shadow_down",
+    "failed",  # counting failed, or production is unfit, so that nobody knows its bins
+)
+"""What may become of a row whose values were to be counted by bin."""
 
 
 class Mirrored(NamedTuple):

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.schema import FeatureBatch, ModelSpec, Scores
+from service.domain.schema import FeatureBatch, ModelSpec, Scores, label_indices
 
+SCORE, LABEL, DOMAIN = "score", "label", "domain"
+"""Names of the variables that are no inputs; those of several scores are ``score:CLASS``."""
 PIXEL_STATISTICS = ("pixel_mean", "pixel_std", "pixel_min", "pixel_max")
 
 
@@ -26,8 +28,15 @@ def variable_columns(spec: ModelSpec, rows: FeatureBatch) -> Iterator[tuple[str,
 
 
 def score_columns(spec: ModelSpec, scores: Scores) -> Iterator[tuple[str, NDArray[np.floating]]]:
-    """Each output variable's name and values: ``score``, or ``score:CLASS`` for multi-class models."""
+    """Each score's name and values: ``score``, or ``score:CLASS`` for multi-class models."""
     if spec.task == "multiclass":
-        yield from ((f"score:{name}", scores[:, index]) for index, name in enumerate(spec.classes))
+        yield from ((f"{SCORE}:{name}", scores[:, index]) for index, name in enumerate(spec.classes))
         return
-    yield "score", scores[:, -1]  # binary: the positive class; regression: the value
+    yield SCORE, scores[:, -1]  # binary: the positive class; regression: the value
+
+
+def answer_columns(spec: ModelSpec, scores: Scores) -> Iterator[tuple[str, NDArray[np.floating]]]:
+    """The scores, and for classes the ``label``: which of them is answered, float64 [rows]."""
+    yield from score_columns(spec, scores)
+    if spec.classes:
+        yield LABEL, np.array(label_indices(spec, scores), np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 
 from service.domain.explainers.game import Unsuitable
 from service.domain.observation import Arm
@@ -20,8 +19,6 @@ from service.http.edge import Edge, Route
 from service.http.problem import Problem, overloaded
 from service.paths.explain import ExplainPath
 from service.paths.predict import PredictPath
-
-log = logging.getLogger("understudy.http")
 
 
 def admit(edge: Edge, route: Route, headers: Headers) -> tuple[PredictPath, Arm | None]:
@@ -65,7 +62,7 @@ def too_large(edge: Edge) -> Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What the caller is told; the log gets what he is not."""
+    """What the caller is told."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Unsuitable):
@@ -79,13 +76,10 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, LateError):
         return Problem(504, str(error))
     if isinstance(error, InferenceError):
-        log.error("production failed: %s", error)
         return Problem(500, "the model failed on this input")
     if isinstance(error, ExplanationError):
-        log.error("an explanation failed: %s", error)
         return Problem(500, "the explanation failed")
-    log.error("unexpected error", exc_info=error)
-    return Problem(500, "unexpected error; the log has the details under this request's time")
+    return Problem(500, "unexpected error; the log has the details under this request's id")
 
 
 def _check_type(route: Route, content_type: bytes) -> None:

@@ -17,8 +17,10 @@ from service.http.admission import admit, explaining, not_ready, problem_of, too
 from service.http.codec import Codec, Encoded, Head, request_id_of
 from service.http.edge import Edge, Post, Reply, Route
 from service.http.problem import Problem, overloaded
+from service.http.telling import Seen, passage, timed
 from service.paths.predict import PredictPath
 from service.paths.question import Answer, Question
+from service.paths.steps import Steps
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -29,6 +31,8 @@ HANDED_ON = ("/static_content/", "/schema.json")
 """Paths that BentoML answers, beside the page at ``/``."""
 HUNG_UP = 499
 """The code under which a request is counted whose caller did not wait for the answer; nothing is sent."""
+SERVERS_FAULT = 500
+"""From this status on a request is told of whether it was drawn or not."""
 UNKNOWN_ROUTE = "other"
 """The ``route`` label of paths that are not ours, so that no caller can make up a series."""
 BEGUN = "understudy.begun"
@@ -49,8 +53,8 @@ class Failed(NamedTuple):
     """A request that cannot be answered."""
 
     error: Exception
-    request_id: str | None
-    """The caller's, where it was read."""
+    seen: Seen
+    """What is known of it."""
 
 
 class Begun(NamedTuple):
@@ -115,17 +119,19 @@ class EdgeApp:
 
         What is not ``Done`` belongs into the scope under ``BEGUN``; the application takes it from there.
         """
-        edge, codec = self._edge or self._begin(), route.predict
+        edge, codec, start = self._edge or self._begin(), route.predict, time.monotonic()
         if codec is None or self._in_work >= edge.limits.max_concurrency:
-            return Failed(overloaded("too many requests are in work"), None)
-        request_id = None
+            return Failed(overloaded("too many requests are in work"), Seen(start))
+        steps = question = None
         try:
             named = dict(headers)
+            if edge.drawing is not None:
+                steps = edge.drawing.prediction(named)
+                codec = timed(codec, steps)
             path, arm = admit(edge, route, named)
             if len(body) > edge.limits.max_body_bytes:
-                return Failed(too_large(edge), None)
-            question = path.decide(codec.decode(body, Head(named, arm, time.monotonic())))
-            request_id = question.request_id
+                return Failed(too_large(edge), Seen(start, steps))
+            question = path.decide(codec.decode(body, Head(named, arm, start)))
             answer = path.answer_here(question)
             if answer is not None and question.wish is not None:
                 answer = explaining(edge).here(question, answer, question.wish)
@@ -133,14 +139,17 @@ class EdgeApp:
                 return Begun(path, question)
             return Done(path, route, question, answer, codec.encode(answer, question))
         except Exception as error:  # whatever it is, the caller gets a problem document
-            return Failed(error, request_id)
+            return Failed(error, Seen(start, steps, question))
 
     def sent(self, done: Done) -> None:
         """Settles what ``answer_here`` answered, once it is on its way."""
-        if done.route.settles:
-            done.path.settle(done.question, done.answer)
+        path, route, question, answer, _ = done
+        if route.settles:
+            path.settle(question, answer)
         if self._edge is not None:
-            self._edge.responded(done.route.template, 200)
+            self._edge.responded(route.template, 200)
+            if question.steps is not None:
+                _tell_answered(self._edge, route, question, answer)
 
     async def _predict(
         self, edge: Edge, route: Route, codec: Codec, scope: Scope, receive: Receive, send: Send
@@ -150,24 +159,29 @@ class EdgeApp:
             await self._refuse(edge, route.template, scope, send, overloaded("too many requests are in work"))
             return
         self._in_work += 1
-        request_id = None
+        seen = Seen(time.monotonic())
         try:
             begun: Begun | Failed | None = scope.get(BEGUN)
             if isinstance(begun, Failed):
-                request_id = begun.request_id
+                seen = begun.seen
                 raise begun.error
-            path, question = begun or await self._decode(edge, route, codec, scope, receive)
-            request_id = question.request_id
+            if begun is None:
+                seen = seen._replace(steps=_drawn(edge, scope))
+                begun = await self._decode(edge, route, timed(codec, seen.steps), scope, receive)
+            path, question = begun
+            seen = Seen(question.start, question.steps, question)
             answer = await path.answer(question)
             if question.wish is not None:
                 work = explaining(edge).explain(question, answer, question.wish)
                 answer = await _while_wanted(receive, work)
-            encoded = codec.encode(answer, question)
+            encoded = timed(codec, question.steps).encode(answer, question)
         except HungUp:
             edge.responded(route.template, HUNG_UP)
+            if seen.steps is not None:
+                edge.tell(passage("POST", route.template, HUNG_UP, seen, time.monotonic()))
             return
         except Exception as error:  # whatever it is, the caller gets a problem document
-            await self._refuse(edge, route.template, scope, send, problem_of(error), request_id)
+            await self._refuse(edge, route.template, scope, send, error, seen)
             return
         finally:
             self._in_work -= 1
@@ -175,6 +189,8 @@ class EdgeApp:
         if route.settles:
             path.settle(question, answer)
         edge.responded(route.template, 200)
+        if question.steps is not None:
+            _tell_answered(edge, route, question, answer)
 
     async def _decode(self, edge: Edge, route: Route, codec: Codec, scope: Scope, receive: Receive) -> Begun:
         headers = dict(scope["headers"])
@@ -190,32 +206,40 @@ class EdgeApp:
             await self._refuse(edge, route.template, scope, send, overloaded("too many requests are in work"))
             return
         self._in_work += 1
+        seen = Seen(time.monotonic(), None if edge.drawing is None else edge.drawing.other())
         try:
             admit(edge, route, dict(scope["headers"]))
             reply = await post(await self._read(edge, receive))
         except Exception as error:  # whatever it is, the caller gets a problem document
-            await self._refuse(edge, route.template, scope, send, problem_of(error))
+            await self._refuse(edge, route.template, scope, send, error, seen)
             return
         finally:
             self._in_work -= 1
-        await _send(send, reply)
-        edge.responded(route.template, reply.status)
+        await self._reply(edge, route, scope, send, reply, seen)
 
     async def _page(self, edge: Edge, route: Route, scope: Scope, send: Send) -> None:
+        seen = Seen(time.monotonic(), None if edge.drawing is None else edge.drawing.other())
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         page = route.pages.get(method)
         if page is None:
             allowed = ", ".join(route.allowed)
             error = Problem(405, f"use {allowed} here", headers=((b"allow", allowed.encode()),))
-            await self._refuse(edge, route.template, scope, send, error)
+            await self._refuse(edge, route.template, scope, send, error, seen)
             return
         try:
             reply = await page()
         except Exception as error:  # whatever it is, the caller gets a problem document
-            await self._refuse(edge, route.template, scope, send, problem_of(error))
+            await self._refuse(edge, route.template, scope, send, error, seen)
             return
+        await self._reply(edge, route, scope, send, reply, seen)
+
+    async def _reply(
+        self, edge: Edge, route: Route, scope: Scope, send: Send, reply: Reply, seen: Seen
+    ) -> None:
         await _send(send, reply)
         edge.responded(route.template, reply.status)
+        if seen.steps is not None:
+            edge.tell(passage(scope["method"], route.template, reply.status, seen, time.monotonic()))
 
     async def _refuse(
         self,
@@ -223,13 +247,18 @@ class EdgeApp:
         template: str,
         scope: Scope,
         send: Send,
-        error: Problem,
-        request_id: str | None = None,
+        error: Exception,
+        seen: Seen | None = None,
     ) -> None:
-        name = request_id or request_id_of(dict(scope["headers"]))
-        headers = ((b"x-request-id", name.encode()), *error.headers)
-        await _send(send, Reply(error.body(name), problem.CONTENT_TYPE, error.status, headers))
-        edge.responded(template, error.status)
+        known = seen or Seen(time.monotonic())
+        question, told = known.question, problem_of(error)
+        name = request_id_of(dict(scope["headers"])) if question is None else question.request_id
+        headers = ((b"x-request-id", name.encode()), *told.headers)
+        await _send(send, Reply(told.body(name), problem.CONTENT_TYPE, told.status, headers))
+        edge.responded(template, told.status)
+        if told.status >= SERVERS_FAULT or known.steps is not None:
+            end = time.monotonic()
+            edge.tell(passage(scope["method"], template, told.status, known, end, None, error, name))
 
     async def _read(self, edge: Edge, receive: Receive) -> bytes:
         """The whole body; the sweeper cancels a read that outlasts the deadline."""
@@ -267,6 +296,15 @@ class EdgeApp:
             for task, due in list(self._reading.items()):
                 if now > due:
                     task.cancel()
+
+
+def _drawn(edge: Edge, scope: Scope) -> Steps | None:
+    return None if edge.drawing is None else edge.drawing.prediction(dict(scope["headers"]))
+
+
+def _tell_answered(edge: Edge, route: Route, question: Question, answer: Answer) -> None:
+    seen = Seen(question.start, question.steps, question)
+    edge.tell(passage("POST", route.template, 200, seen, time.monotonic(), answer))
 
 
 async def _while_wanted(receive: Receive, work: Coroutine[Any, Any, Answer]) -> Answer:

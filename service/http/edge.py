@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from service.domain.passage import Passage
 from service.http.codec import Codec
+from service.http.telling import Drawing, Tell
 from service.paths.explain import ExplainPath
 from service.paths.predict import PredictPath
 
@@ -66,6 +68,10 @@ class EdgeLimits:
     """Seconds, for reading the body too."""
 
 
+def _nobody(passage: Passage) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edge:
     """Everything the application needs; made by ``service.wiring``."""
@@ -81,3 +87,7 @@ class Edge:
     responded: Callable[[str, int], None]
     """Counts (route template, status code)."""
     admin_token: str | None
+    tell: Tell = _nobody
+    """Takes what is told of requests that failed with 5xx, and of those that were drawn."""
+    drawing: Drawing | None = None
+    """None where no request is drawn."""

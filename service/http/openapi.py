@@ -336,6 +336,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/shadow/report", "GET"): _get(
         "candidates", "shadowReport", "How candidates compare with production", ref("ShadowReport")
     ),
+    ("/drift", "GET"): _get(
+        "candidates", "drift", "How far traffic is from the reference data, by window", ref("Drift")
+    ),
     ("/console", "GET"): _page("candidates", "console", "What the evidence says, for people", _PAGE),
     ("/shadow/replay", "POST"): _replay(),
     ("/livez", "GET"): _text("livez", "Whether the process runs"),

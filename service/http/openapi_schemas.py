@@ -10,6 +10,7 @@ from service.domain.schema import LARGEST, WHOLE, Binding, Feature, ModelSpec
 from service.http import v2
 from service.http.codec import LONGEST_ID
 from service.http.openapi_doubts import abstained, doubt, doubt_schema
+from service.http.openapi_drift import drift_schemas
 from service.http.openapi_evidence import evidence_schemas
 from service.http.openapi_expectations import tensor_warnings, usual, warning, warnings
 from service.http.openapi_explain import explanation_schemas, wish
@@ -68,6 +69,7 @@ def components(about: Described) -> dict[str, Json]:
         **feedback_schemas(about.spec, about.max_rows),
         **replay_schemas(about.spec, about.max_rows),
         **evidence_schemas(),
+        **drift_schemas(),
         **fixed(),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,20 +14,24 @@ from service.http.problem import Problem, overloaded
 
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
+SCRAPE_FRESH = 0.2
+"""Seconds by which a scrape may be older than its request."""
 
 
 def json_page(make: Callable[[], Any]) -> Page:
     """A page of JSON, made in a thread, as it may read files of other processes, and one at a time: several
     at once would take the interpreter from answers for as many times as long.
     """
-    turn = asyncio.Lock()
+    return written(lambda: orjson.dumps(make()))
 
-    def made() -> bytes:
-        return orjson.dumps(make())
+
+def written(make: Callable[[], bytes]) -> Page:
+    """The same of JSON that is written already."""
+    turn = asyncio.Lock()
 
     async def page() -> Reply:
         async with turn:
-            return Reply(await asyncio.to_thread(made))
+            return Reply(await asyncio.to_thread(make))
 
     return page
 
@@ -53,11 +58,22 @@ def fixed(document: Any) -> Page:
     return page
 
 
-def metrics(text: Callable[[], bytes]) -> Page:
-    """The page that Prometheus scrapes."""
+def metrics(text: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> Page:
+    """The page that Prometheus scrapes, made one at a time and for all who asked meanwhile.
+
+    Whoever asks gets a text that was begun at most ``SCRAPE_FRESH`` seconds before, so however many scrape,
+    they cost answers no more than one that never stops.
+    """
+    turn = asyncio.Lock()
+    kept: tuple[float, bytes] | None = None
 
     async def page() -> Reply:
-        return Reply(await asyncio.to_thread(text), PROMETHEUS)
+        nonlocal kept
+        asked = clock()
+        async with turn:
+            if kept is None or kept[0] < asked - SCRAPE_FRESH:
+                kept = clock(), await asyncio.to_thread(text)
+            return Reply(kept[1], PROMETHEUS)
 
     return page
 

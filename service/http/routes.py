@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import orjson
+
 from service.domain.uncertainty.quantifier import Doubt
 from service.http import kserve, openapi, pages, v2
 from service.http.console import console
@@ -29,6 +31,8 @@ class Sources:
     models: Callable[[], Any]
     rollout: Callable[[], Any]
     report: Callable[[], Any]
+    drift: Callable[[], bytes]
+    """JSON, as the shadow has written it."""
     metrics: Callable[[], bytes]
     global_views: Mapping[str, Callable[[], bytes | None]]
     """By tag: the bundle's own JSON about the model as a whole, or None where it has none."""
@@ -95,7 +99,8 @@ def routes(
         "/models": _get("/models", pages.json_page(sources.models)),
         "/rollout": _get("/rollout", pages.json_page(sources.rollout)),
         "/shadow/report": _get("/shadow/report", pages.json_page(sources.report)),
-        "/console": _get("/console", console(sources.report, sources.models, sources.rollout)),
+        "/drift": _get("/drift", pages.written(sources.drift)),
+        "/console": _get("/console", _console(sources)),
         "/v2": _get("/v2", pages.fixed(v2.server_metadata(version))),
         "/v1/models": _get("/v1/models", pages.fixed(kserve.models((spec.name,)))),
         f"/v1/models/{spec.name}": _get("/v1/models/{model}", pages.fixed(kserve.model(spec.name, True))),
@@ -142,6 +147,13 @@ def routes(
         "/docs.json", pages.fixed(openapi.document(about, version, documented, tuple(sources.global_views)))
     )
     return found
+
+
+def _console(sources: Sources) -> Page:
+    def drift() -> Any:
+        return orjson.loads(sources.drift())
+
+    return console(sources.report, sources.models, sources.rollout, drift)
 
 
 def _get(template: str, page: Page) -> Route:

@@ -16,6 +16,7 @@ from service.domain.uncertainty.measure import Unfitting
 from service.domain.uncertainty.quantifier import Doubt, Quantified
 from service.errors import DeadlineError
 from service.paths.question import Answer, Question, Serving, Tally
+from service.paths.steps import step
 
 AS_DECLARED = Doubt()
 """What the manifest declares, and nothing else."""
@@ -44,7 +45,8 @@ def quantified(answer: Answer, question: Question) -> Answer:
     """The answer with how sure it is, where that is wanted or decides about labels."""
     if not _in_doubt(question, answer.model):
         return answer
-    return _with_doubts(answer, _quantify(question, answer.model, answer.scores, slice(None)))
+    with step(question.steps, "quantify", answer.arm, answer.model.spec.tag):
+        return _with_doubts(answer, _quantify(question, answer.model, answer.scores, slice(None)))
 
 
 async def quantified_in_time(answer: Answer, question: Question, due: float) -> Answer:
@@ -53,9 +55,14 @@ async def quantified_in_time(answer: Answer, question: Question, due: float) -> 
     Raises:
         DeadlineError: time ran out.
     """
-    doubting = answer.model.doubting
     if len(question.rows) <= spared_rows(question, answer.model):
         return quantified(answer, question)
+    with step(question.steps, "quantify", answer.arm, answer.model.spec.tag):
+        return await _quantified_beside(answer, question, due)
+
+
+async def _quantified_beside(answer: Answer, question: Question, due: float) -> Answer:
+    doubting = answer.model.doubting
     if doubting is None or doubting.beside is None:
         return _with_doubts(answer, await _quantify_in_turns(question, answer, due))
     work = partial(_quantify, question, answer.model, answer.scores, slice(None))

@@ -17,6 +17,7 @@ from service.domain.explainers.document import Wish
 from service.domain.explainers.game import Unsuitable
 from service.errors import BusyError, ExplanationError, LateError, TooMuchError
 from service.paths.question import Answer, Explained, Question, Sheet
+from service.paths.steps import step
 
 
 class Remote(Protocol):
@@ -57,7 +58,8 @@ class ExplainPath:
         """
         if len(question.rows) > answer.model.explain_rows:
             return None
-        found = _quickly(question, answer, wish, slice(None))
+        with step(question.steps, "explain", answer.arm, answer.model.spec.tag):
+            found = _quickly(question, answer, wish, slice(None))
         return None if found is None else self._with(answer, found)
 
     async def explain(self, question: Question, answer: Answer, wish: Wish) -> Answer:
@@ -70,6 +72,10 @@ class ExplainPath:
             LateError: it took too long.
             ExplanationError: it failed.
         """
+        with step(question.steps, "explain", answer.arm, answer.model.spec.tag):
+            return await self._explain(question, answer, wish)
+
+    async def _explain(self, question: Question, answer: Answer, wish: Wish) -> Answer:
         due = question.start + (wish.deadline or self._deadline)
         quick = await _in_turns(question, answer, wish, due)
         if quick is not None:

@@ -22,7 +22,7 @@ from service.domain.explainers.pair import Pair
 from service.domain.observation import Arm
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, label_indices
-from service.errors import BusyError, DeadlineError, UnderstudyError
+from service.errors import BusyError, DeadlineError, UnderstudyError, text_for_logs
 
 log = logging.getLogger("understudy.explainer")
 
@@ -136,11 +136,11 @@ class ExplainerPath:
         except DeadlineError as error:
             return Reply("late", [], reason=str(error))
         except UnderstudyError as error:
-            log.error("%s cannot be explained: %s", errand.model, error)
-            return Reply("failed", [], reason=str(error))
+            log.error("%s cannot be explained: %s", errand.model, text_for_logs(error))
+            return Reply("failed", [], reason=text_for_logs(error))
         except Exception as error:  # a bug in one method must not end the thread
             log.exception("%s by %s", errand.model, errand.wish.ask.method)
-            return Reply("failed", [], reason=repr(error))
+            return Reply("failed", [], reason=text_for_logs(error))
         finally:
             TURN.reset(turn)
         reply = reply._replace(seconds=time.monotonic() - start)

@@ -73,6 +73,7 @@ class Keeper:
         keep_days: how long cases, answers and sums by the hour are kept.
         remember: told the ledger's counts, by tag, that the store has: a later life's ``accounted``.
         lost: told of whom (tag), what and how many found no room; of answers the rows.
+        tried: told whether the last try of the store succeeded.
     """
 
     dossiers: tuple[Dossier, ...]
@@ -81,6 +82,7 @@ class Keeper:
     keep_days: float = 90.0
     remember: Callable[[Mapping[str, Mapping[str, int]]], None] = lambda counts: None  # noqa: ARG005 - nobody is told
     lost: Callable[[str, What, int], None] = lambda tag, what, count: None  # noqa: ARG005 - the same
+    tried: Callable[[bool], None] = lambda succeeded: None  # noqa: ARG005 - the same
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     _patience: Patience = field(init=False)
@@ -150,6 +152,7 @@ class Keeper:
         except Exception as error:  # a bug of ours
             self._trouble = repr(error)
             log.exception("evidence waits, again in %.1f s", self._patience.failed())
+        self.tried(self._trouble is None)
         self._remember()
 
     def _write_all(self) -> None:

@@ -18,11 +18,13 @@ from typing import Protocol
 from service.domain.breaker import allows, failed, started, succeeded
 from service.domain.canary import Rollout, in_canary
 from service.domain.observation import Arm, Mirrored
+from service.domain.passage import Fallback
 from service.domain.schema import FeatureBatch, Scores, all_finite, label_indices
 from service.errors import DeadlineError, InferenceError
 from service.paths.canary import QUICK_SECONDS, Canary, Split
 from service.paths.doubting import quantified, quantified_in_time, spared_rows, tally_domain
 from service.paths.question import Answer, Question, Serving
+from service.paths.steps import step
 
 log = logging.getLogger("understudy.predict")
 
@@ -46,7 +48,7 @@ class PredictPath:
         mirror: the way to the shadow, or None without candidates.
         deadline: seconds for the whole request.
         canary_deadline: seconds after which production answers in the canary's place.
-        fell_back: told (candidate, reason) whenever that happens.
+        fell_back: told whenever that happens.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class PredictPath:
         *,
         deadline: float,
         canary_deadline: float,
-        fell_back: Callable[[str, str], None],
+        fell_back: Callable[[Fallback], None],
         seed: int | None = None,
     ) -> None:
         self.production = production
@@ -90,7 +92,7 @@ class PredictPath:
             answer = self._ask_canary_here(canary, question)
             if answer is not None:
                 return answer
-        scores = model.infer(question.rows, question.start + self._deadline)
+        scores = _infer(question, model, "production", question.rows, question.start + self._deadline)
         return quantified(_answer(question, model, "production", scores), question)
 
     async def answer(self, question: Question) -> Answer:
@@ -142,7 +144,7 @@ class PredictPath:
         model = canary.serving
         now = time.monotonic()
         if not allows(canary.breaker, now):
-            self._fell_back(model.spec.tag, "breaker_open")
+            self._fell_back(Fallback(model.spec.tag, "breaker_open", question.request_id, now))
             return None
         canary.breaker = started(canary.breaker, now)
         try:
@@ -150,7 +152,7 @@ class PredictPath:
             answer = await _answer_beside(question, model, "canary", rows, now + self._canary_deadline)
         except Exception as error:  # whatever it is, production answers
             canary.proven = 0
-            self._failed(canary, error)
+            self._failed(canary, question, error)
             return None
         done = time.monotonic()
         if len(rows) <= model.inline_rows:
@@ -162,21 +164,21 @@ class PredictPath:
         """The same on the event loop, for a canary that has always been quick."""
         now = time.monotonic()
         try:
-            scores = canary.serving.infer(canary.project(question.rows), now + QUICK_SECONDS)
+            rows = canary.project(question.rows)
+            scores = _infer(question, canary.serving, "canary", rows, now + QUICK_SECONDS)
             answer = quantified(_answer(question, canary.serving, "canary", scores), question)
         except Exception as error:  # whatever it is, production answers
-            self._failed(canary, error)
+            self._failed(canary, question, error)
             return None
         finally:
             canary.took(time.monotonic() - now, here=True)
         return answer
 
-    def _failed(self, canary: Canary, error: Exception) -> None:
-        tag = canary.serving.spec.tag
-        if not isinstance(error, InferenceError):
-            log.error("canary %s", tag, exc_info=error)
-        canary.breaker = failed(canary.breaker, time.monotonic())
-        self._fell_back(tag, "deadline" if isinstance(error, DeadlineError) else "error")
+    def _failed(self, canary: Canary, question: Question, error: Exception) -> None:
+        now = time.monotonic()
+        canary.breaker = failed(canary.breaker, now)
+        reason = "deadline" if isinstance(error, DeadlineError) else "error"
+        self._fell_back(Fallback(canary.serving.spec.tag, reason, question.request_id, now, error))
 
 
 def _is_short(question: Question, model: Serving) -> bool:
@@ -194,8 +196,17 @@ async def _answer_beside(
         DeadlineError: the model did not answer in time.
         InferenceError: the model failed.
     """
-    scores = await _infer_in_thread(model, rows, due)
+    with step(question.steps, "infer", arm, model.spec.tag):
+        scores = await _infer_in_thread(model, rows, due)
     return await quantified_in_time(_answer(question, model, arm, scores), question, due)
+
+
+def _infer(question: Question, model: Serving, arm: Arm, rows: FeatureBatch, due: float) -> Scores:
+    """The scores at once; raises as ``Serving.infer`` does."""
+    if question.steps is None:
+        return model.infer(rows, due)
+    with question.steps.take("infer", arm, model.spec.tag):
+        return model.infer(rows, due)
 
 
 def _answer(question: Question, model: Serving, arm: Arm, scores: Scores) -> Answer:

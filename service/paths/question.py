@@ -10,6 +10,7 @@ from service.domain.explainers.document import Wish
 from service.domain.observation import Arm
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.domain.uncertainty.quantifier import Doubt, Quantified
+from service.paths.steps import Steps
 
 
 class Question(NamedTuple):
@@ -31,6 +32,8 @@ class Question(NamedTuple):
     """What is to be said about how sure the answer is, where anything is."""
     warnings: bytes = b""
     """What the answer says about rows unlike training's: JSON objects with commas between them."""
+    steps: Steps | None = None
+    """Collects what is done for it, where it was drawn for a line in the log or a trace."""
 
 
 class Tally(Protocol):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.domain.observation import Parts, ShadowBatch
+from service.paths.distributions import Arrivals
 from service.paths.recorder import NoRecorder, Recorder
 from service.paths.shadow import Account, CandidateShadow
 
@@ -24,11 +26,13 @@ class RefusedCandidate:
 
 @dataclass(slots=True)
 class ShadowReceiver:
-    """Spreads arriving rows over the candidates and the recorder, and finds the rows that never arrived."""
+    """Spreads arriving rows over whoever wants them, and finds the rows that never arrived."""
 
     candidates: tuple[CandidateShadow | RefusedCandidate, ...]
     recorder: Recorder | NoRecorder | None = None
     """None where answers are not recorded."""
+    arrivals: Arrivals | None = None
+    """None where rows are not counted by bin."""
     _expected: dict[int, int] = field(default_factory=dict)
 
     def running(self) -> list[CandidateShadow]:
@@ -43,20 +47,29 @@ class ShadowReceiver:
         ``batch`` and ``parts`` are None for a heartbeat, and for rows that nobody can judge.
         """
         missing = first - self._expected.get(sender, first)
-        for reader in (*self.candidates, *([self.recorder] if self.recorder else [])):
+        beside = [each for each in (self.recorder, self.arrivals) if each is not None]
+        for reader in (*self.candidates, *beside):
             if sender not in self._expected:
                 reader.account.bury(sender, first)
             elif missing > 0:
                 reader.account.count("shadow_down", np.full(missing, sender, dtype=np.int16))
-        senders = np.full(rows, sender, dtype=np.int16)
+        if rows:
+            self._spread(np.full(rows, sender, dtype=np.int16), batch, parts)
+        self._expected[sender] = first + rows
+
+    def _spread(self, senders: NDArray[np.int16], batch: ShadowBatch | None, parts: Parts | None) -> None:
         for shadow in self.candidates:
             if batch is not None:
                 shadow.offer(batch)
-            elif rows:  # production is unfit, so there is nothing to compare with
+            else:  # production is unfit, so there is nothing to compare with
                 shadow.account.count("candidate_error", senders)
         if self.recorder is not None:
             if batch is not None and parts is not None:
                 self.recorder.offer(batch, parts)
-            elif rows:
+            else:
                 self.recorder.account.count("store_error", senders)
-        self._expected[sender] = first + rows
+        if self.arrivals is not None:
+            if batch is not None:
+                self.arrivals.offer(batch)
+            else:
+                self.arrivals.account.count("failed", senders)

@@ -112,6 +112,7 @@ class Recorder:
     joined: Callable[[Joined], None] = lambda found: None  # noqa: ARG005 - counts what it is told
     restore: Callable[[Mapping[str, bytes]], None] | None = None
     """Told what was learnt, by this process or any other: before anything is recorded, and now and then."""
+    tried: Callable[[bool], None] = lambda succeeded: None  # noqa: ARG005 - told how each try of the store went
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     _queue: deque[_Waiting] = field(default_factory=deque)
@@ -167,6 +168,7 @@ class Recorder:
                 if not self._patience.resting():
                     step(self.clock())
         except StoreError as error:
+            self.tried(False)
             log.warning("records wait, again in %.1f s: %s", self._patience.failed(), error)
 
     def close(self) -> None:
@@ -203,13 +205,17 @@ class Recorder:
         enough = self._records or self._queued >= self.limits.batch
         if enough or (self._queue and now - self._queue[0].since >= LOOK_SECONDS):
             self._write()
-            self._patience.succeeded()
+            self._succeeded()
 
     def _join_due(self, now: float) -> None:
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._join()
-            self._patience.succeeded()
+            self._succeeded()
+
+    def _succeeded(self) -> None:
+        self._patience.succeeded()
+        self.tried(True)
 
     def _sweep_due(self, now: float) -> None:
         if self._swept is None or now - self._swept >= SWEEP_SECONDS:

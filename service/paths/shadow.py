@@ -25,7 +25,7 @@ from service.domain.observation import Observation, Outcome, ShadowBatch, join
 from service.domain.projection import Projection
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.domain.slices import Slice
-from service.errors import DeadlineError, InferenceError
+from service.errors import DeadlineError, InferenceError, text_for_logs
 from service.paths.reasons import Explaining
 from service.paths.witness import Witness
 
@@ -56,6 +56,12 @@ class Account(Protocol):
     def crashes(self) -> int: ...
 
     def clear_crashes(self) -> None: ...
+
+
+class Counts(Protocol):
+    """Where the rows that one candidate answered are counted by bin."""
+
+    def count(self, rows: FeatureBatch, scores: Scores) -> None: ...
 
 
 class Sink(Protocol):
@@ -98,6 +104,8 @@ class CandidateShadow:
     """Set from outside once it is prepared."""
     witness: Witness | None = None
     """Keeps the evidence; None where nobody wants it."""
+    distributions: Counts | None = None
+    """Counts compared rows by the candidate's own bins; None where nobody asks."""
     _queue: deque[ShadowBatch] = field(default_factory=deque)
     _queued: int = 0
     _queued_bytes: int = 0
@@ -198,10 +206,10 @@ class CandidateShadow:
         except DeadlineError as error:
             return Observation(None, "deadline", time.thread_time() - start, str(error))
         except InferenceError as error:
-            return Observation(None, "candidate_error", time.thread_time() - start, str(error))
+            return Observation(None, "candidate_error", time.thread_time() - start, text_for_logs(error))
         except Exception as error:  # in the projection, say: the rows are still to be accounted for
             log.exception("%s", self.candidate.tag)
-            return Observation(None, "candidate_error", time.thread_time() - start, repr(error))
+            return Observation(None, "candidate_error", time.thread_time() - start, text_for_logs(error))
         if not np.isfinite(scores).all(axis=1).any():
             return Observation(None, "candidate_error", time.thread_time() - start, "it answers no number")
         return Observation(scores, seconds=time.thread_time() - start)
@@ -244,6 +252,8 @@ class CandidateShadow:
             self._leave_out("candidate_error", batch)
             return
         self.account.count("compared", batch.senders)
+        if self.distributions is not None:
+            self.distributions.count(self.project(batch.rows), scores)
         if self.witness is not None:
             self.witness.compared(batch, compared, found)
             self.witness.repeat(batch, reference, seconds, self._time_to_explain())
@@ -296,7 +306,7 @@ class CandidateShadow:
         try:
             reference[batch.canary] = self.answer_as_production(batch.rows[batch.canary], due)
         except InferenceError as error:
-            self._warn(f"production itself failed on rows of the canary: {error}")
+            self._warn(f"production itself failed on rows of the canary: {text_for_logs(error)}")
             reference[batch.canary] = np.nan
         return reference
 

@@ -51,8 +51,10 @@ def coverage(
 
     Args:
         watched: see ``watched_models``.
-        metrics: where coverage is counted.
+        metrics: where coverage is counted, and what was promised is told.
     """
+    for each in watched.values():
+        metrics.promised(each.tag, each.confidence)
     path = adaptation_path(environment)
     return Coverage(
         watched,

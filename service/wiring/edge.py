@@ -20,7 +20,9 @@ from service.adapters.errands import ErrandClient
 from service.adapters.findings import FindingsReader
 from service.adapters.label_metrics import FeedbackMetrics
 from service.adapters.ledger import SENDERS
+from service.adapters.logs import log_to_stderr
 from service.adapters.mirror import Mirror
+from service.adapters.ready_metrics import ReadyMetrics
 from service.domain.canary import Rollout
 from service.domain.schema import ModelSpec
 from service.errors import ConfigurationError, UnderstudyError
@@ -47,6 +49,7 @@ from service.wiring.replaying import replay_page
 from service.wiring.serving import ServingBuilder
 from service.wiring.shared import (
     adaptation_path,
+    distributions_page_path,
     explainer_socket_path,
     open_ledger,
     shared_directory,
@@ -54,6 +57,7 @@ from service.wiring.shared import (
 )
 from service.wiring.shown import Shown, global_views, uncertainty, uncertainty_of
 from service.wiring.store import LazyStore, filing
+from service.wiring.telling import Telling, telling
 
 log = logging.getLogger("understudy")
 
@@ -70,6 +74,7 @@ class EdgeProcess:
     mirror: Mirror | None
     rollouts: RolloutPath | None
     flush_seconds: float
+    telling: Telling
     following: Following | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
@@ -101,6 +106,7 @@ class EdgeProcess:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(self.telling.close)
         self.metrics.flush()
         if self.mirror is not None:
             self.mirror.close()
@@ -112,6 +118,7 @@ class EdgeProcess:
             try:
                 if self.mirror is not None:
                     self.mirror.flush()
+                self.telling.flush()
                 if time.monotonic() - counted >= METRICS_SECONDS:
                     counted = time.monotonic()
                     self.metrics.flush()
@@ -123,7 +130,7 @@ class EdgeBuilder:
     """Builds one worker's edge."""
 
     def __init__(self, settings: Settings, environment: Environment, worker: int) -> None:
-        process.log_to_stderr()
+        log_to_stderr(settings.log)
         self._settings = settings
         self._environment = environment
         self._worker = worker % SENDERS
@@ -132,6 +139,8 @@ class EdgeBuilder:
         self._registry = prometheus.new_registry()
         name, _, version = settings.production.partition(":")
         self._metrics = EdgeMetrics(self._registry, name, version, __version__)
+        self._ready = ReadyMetrics(self._registry)
+        self._telling = telling(settings, self._metrics)
         self._ledger = open_ledger(settings, environment)
         self._following = Following(adaptation_path(environment))
         self._servings = ServingBuilder(settings, environment, self._metrics, self._following)
@@ -151,6 +160,7 @@ class EdgeBuilder:
             production = self._servings.production(loaded, doubts)
         except UnderstudyError as error:
             log.error("production is unfit: %s", error)
+            self._ready.said(self._settings.production, "production", False)
             return self._unfit(str(error))
         mirror = self._mirror()
         path = self._path(production, mirror)
@@ -175,11 +185,14 @@ class EdgeBuilder:
             limits=self._limits(),
             responded=self._metrics.responded,
             admin_token=self._environment.admin_token,
+            tell=self._telling.passed,
+            drawing=self._telling.drawing,
         )
+        self._ready.said(self._settings.production, "production", True)
         process.settle_memory()
         flush_seconds = self._settings.shadow.flush_ms / 1000
         following = self._following if self._settings.uncertainty.adapt else None
-        return EdgeProcess(edge, self._metrics, mirror, rollouts, flush_seconds, following)
+        return EdgeProcess(edge, self._metrics, mirror, rollouts, flush_seconds, self._telling, following)
 
     def _path(self, production: Serving, mirror: Mirror | None) -> PredictPath:
         limits = self._settings.limits
@@ -188,7 +201,7 @@ class EdgeBuilder:
             mirror,
             deadline=limits.deadline_ms / 1000,
             canary_deadline=limits.canary_deadline_ms / 1000,
-            fell_back=self._metrics.fell_back,
+            fell_back=self._telling.fell_back,
         )
 
     def _routes(self, loaded: Loaded, doubts: Doubts | None, rollouts: RolloutPath) -> dict[str, Route]:
@@ -224,7 +237,7 @@ class EdgeBuilder:
         )
 
     def _sources(self, loaded: Loaded, rollouts: RolloutPath) -> Sources:
-        page = prometheus.Page(self._registry, self._ledger)
+        page = self._page()
         findings = FindingsReader(shared_directory(self._environment))
         shown = Shown(
             self._settings, self._environment, loaded, self._ledger, self._following, page, findings
@@ -234,12 +247,16 @@ class EdgeBuilder:
             models=shown.models,
             rollout=rollouts.describe,
             report=shown.report,
+            drift=shown.drift,
             metrics=page.text,
             global_views={tag: partial(global_views, tag) for tag in candidates}
             | {production: loaded.bundle.global_views},
             uncertainty={tag: partial(uncertainty, tag) for tag in candidates}
             | {production: partial(uncertainty_of, loaded.bundle)},
         )
+
+    def _page(self) -> prometheus.Page:
+        return prometheus.Page(self._registry, self._ledger, distributions_page_path(self._environment))
 
     def _feedback(self, spec: ModelSpec) -> FeedbackPage | None:
         wanted = self._settings.feedback
@@ -278,7 +295,14 @@ class EdgeBuilder:
         return EdgeLimits(limits.max_body_bytes, limits.max_concurrency, limits.deadline_ms / 1000)
 
     def _unfit(self, reason: str) -> EdgeProcess:
-        page = prometheus.Page(self._registry, self._ledger)
-        responded = self._metrics.responded
-        edge = Edge(None, None, reason, health(reason, page.text), self._limits(), responded, None)
-        return EdgeProcess(edge, self._metrics, None, None, 1.0)
+        edge = Edge(
+            path=None,
+            explain=None,
+            unfit=reason,
+            routes=health(reason, self._page().text),
+            limits=self._limits(),
+            responded=self._metrics.responded,
+            admin_token=None,
+            tell=self._telling.passed,
+        )
+        return EdgeProcess(edge, self._metrics, None, None, 1.0, self._telling)

@@ -16,6 +16,7 @@ from service.adapters import bundles, errands, priority, process, subjects
 from service.adapters.bundles import Loaded
 from service.adapters.cache import ReplyCache
 from service.adapters.explainers import METHODS, NEED_SHAP
+from service.adapters.logs import log_to_stderr
 from service.adapters.onnx import Watchdog
 from service.adapters.png import picture_png
 from service.domain.explainers.game import Method, Subject, Unsuitable
@@ -170,7 +171,7 @@ class ExplainerBuilder:
     """Builds the Explainer of one server."""
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
-        process.log_to_stderr()
+        log_to_stderr(settings.log)
         process.keep_memory()
         self._settings = settings
         self._environment = environment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.adapters import bundles
 from service.adapters.bundles import Loaded
@@ -27,6 +27,7 @@ def recorder(
     metrics: LabelMetrics,
     coverage: Coverage,
     settle: Settle | None = None,
+    tried: Callable[[bool], None] = lambda succeeded: None,  # noqa: ARG005 - nobody is told
 ) -> Recorder:
     """The recorder of one server.
 
@@ -36,6 +37,7 @@ def recorder(
         metrics: where joined labels are counted.
         coverage: judges labels, and learns from them.
         settle: what labels add to the evidence of candidates; None where there is none.
+        tried: told how each try of the store went.
     """
     wanted = settings.feedback
     slices = bundles.slices_of(production.bundle)
@@ -66,4 +68,5 @@ def recorder(
         settle=settle,
         joined=joined,
         restore=coverage.restore,
+        tried=tried,
     )

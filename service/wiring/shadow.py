@@ -18,8 +18,11 @@ from service.adapters.children import end_with_parent
 from service.adapters.coverage_metrics import CoverageMetrics
 from service.adapters.label_metrics import LabelMetrics
 from service.adapters.ledger import Ledger, Side
+from service.adapters.logs import log_to_stderr
 from service.adapters.onnx import Watchdog
+from service.adapters.ready_metrics import ReadyMetrics
 from service.adapters.shadow_metrics import EvidenceMetrics, ShadowMetrics, VerdictMetrics
+from service.adapters.store_metrics import StoreMetrics
 from service.domain.comparison import Comparison
 from service.domain.disagreement.gap import gap_buckets
 from service.domain.disagreement.reasons import ReasonsComparison
@@ -27,6 +30,7 @@ from service.domain.observation import Outcome
 from service.domain.projection import projection
 from service.errors import UnderstudyError
 from service.paths.coverage import Watched
+from service.paths.distributions import Distributions
 from service.paths.keeper import Keeper
 from service.paths.reasons import ReasonsSink, Unexplained
 from service.paths.receiver import RefusedCandidate, ShadowReceiver
@@ -35,6 +39,7 @@ from service.paths.shadow import CandidateShadow, ShadowLimits
 from service.paths.witness import Witness
 from service.settings import Environment, Settings
 from service.wiring.coverage import coverage, watched_models
+from service.wiring.drift import Counting, DriftBuilder
 from service.wiring.evidence import Contender, EvidenceBuilder, hold_all
 from service.wiring.recorder import recorder
 from service.wiring.shadow_process import Arrived, Read, ShadowProcess
@@ -107,7 +112,7 @@ class ShadowBuilder:
     """Builds the shadow of one server."""
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
-        process.log_to_stderr()
+        log_to_stderr(settings.log)
         self._settings = settings
         self._environment = environment
         if settings.shadow.idle_priority and not priority.yield_the_cpu():
@@ -116,6 +121,7 @@ class ShadowBuilder:
         prometheus.write_as("shadow")
         self._registry = prometheus.new_registry()
         self._watchdog = Watchdog()
+        self._tries = StoreMetrics(self._registry)
 
     def build(self) -> ShadowProcess:
         """The shadow; a candidate that is unfit is refused, the others run.
@@ -140,6 +146,8 @@ class ShadowBuilder:
         metrics = self._metrics(production)
         sinks = [MetricsSink(metrics, tag) for tag in tags]
         witnesses, keeper = self._evidence(ledger, production, found, watched)
+        counting = self._counting(ledger, production, found)
+        counted = {} if counting is None else counting.candidates
         shadows: list[CandidateShadow | RefusedCandidate] = []
         reasons: dict[str, dict[str, str | None]] = {}
         status: dict[str, Any] = {EXPLANATIONS: reasons}
@@ -150,7 +158,7 @@ class ShadowBuilder:
                 shadows.append(RefusedCandidate(account))
                 status[tag] = bundles.refused(tag, each)
                 continue
-            shadow = self._shadow(production, each, account, sink, witnesses.get(tag))
+            shadow = self._shadow(production, each, account, sink, witnesses.get(tag), counted.get(tag))
             shadows.append(shadow)
             status[tag] = each.loaded.describe()
             why_not = self._why_not_explained(shadow)
@@ -179,7 +187,7 @@ class ShadowBuilder:
             methods.prepare(production, explained, self._watchdog, self._settings.shadow, publish)
 
         recording = self._recorder(ledger, production, found, watched)
-        shown = self._process(shadows, status, read, recording)
+        shown = self._process(shadows, status, read, recording, counting)
         shown.prepare = prepare if explained else None
         shown.keeper = keeper
         return shown
@@ -195,7 +203,11 @@ class ShadowBuilder:
 
         shadows = [RefusedCandidate(LedgerAccount(ledger, index)) for index in range(len(tags))]
         nobody = None if ledger.records is None else NoRecorder(LedgerAccount(ledger, ledger.records))
-        return self._process(shadows, {tag: bundles.refused(tag, reason) for tag in tags}, read, nobody)
+        counting = None
+        if ledger.distributions is not None:
+            counting = self._drift(ledger, ledger.distributions).unfit(reason)
+        refused = {tag: bundles.refused(tag, reason) for tag in tags}
+        return self._process(shadows, refused, read, nobody, counting)
 
     def _contender(self, production: Loaded, index: int, tag: str) -> Found:
         try:
@@ -226,7 +238,22 @@ class ShadowBuilder:
         refused = {tag: each for tag, each in zip(tags, found, strict=True) if isinstance(each, str)}
         verdicts, metrics = VerdictMetrics(self._registry), EvidenceMetrics(self._registry)
         keeper = builder.keeper(pairs, refused, ledger, verdicts, metrics)
+        keeper.tried = partial(self._tries.tried, "evidence")
         return {each.loaded.bundle.spec.tag: witness for each, witness in pairs}, keeper
+
+    def _counting(self, ledger: Ledger, production: Loaded, found: Sequence[Found]) -> Counting | None:
+        if ledger.distributions is None:
+            return None
+        builder = self._drift(ledger, ledger.distributions)
+        try:
+            return builder.build(production, [each.loaded for each in found if isinstance(each, Contender)])
+        except Exception as error:  # a damaged part, or a bug of ours: comparisons go on
+            log.exception("rows are not counted by bin")
+            return builder.unfit(f"rows are not counted: {error}")
+
+    def _drift(self, ledger: Ledger, page: int) -> DriftBuilder:
+        account, tried = LedgerAccount(ledger, page), partial(self._tries.tried, "drift")
+        return DriftBuilder(self._settings, self._environment, account, tried)
 
     def _recorder(
         self, ledger: Ledger, production: Loaded, found: Sequence[Found], watched: dict[int, Watched]
@@ -246,6 +273,7 @@ class ShadowBuilder:
             settling({each.pairing.key: each.study for each in contenders})
             if self._settings.evidence.enabled
             else None,
+            partial(self._tries.tried, "records"),
         )
 
     def _process(
@@ -254,11 +282,16 @@ class ShadowBuilder:
         status: dict[str, Any],
         read: Read,
         recording: Recorder | NoRecorder | None,
+        counting: Counting | None,
     ) -> ShadowProcess:
+        ready = ReadyMetrics(self._registry)
+        for tag in self._settings.candidates:
+            ready.said(tag, "candidate", status[tag]["state"] == "ready")
         opened = sockets.receiver(socket_path(self._settings, self._environment))
         process.write_status(status_path(self._environment), status)
         process.settle_memory()
-        return ShadowProcess(ShadowReceiver(tuple(shadows), recording), opened, read)
+        arrivals, drift = (None, None) if counting is None else (counting.arrivals, counting.keeper)
+        return ShadowProcess(ShadowReceiver(tuple(shadows), recording, arrivals), opened, read, drift=drift)
 
     @property
     def _samples_reasons(self) -> bool:
@@ -281,6 +314,7 @@ class ShadowBuilder:
         account: LedgerAccount,
         sink: MetricsSink,
         witness: Witness | None,
+        distributions: Distributions | None,
     ) -> CandidateShadow:
         limits = self._settings.shadow
         return CandidateShadow(
@@ -296,4 +330,5 @@ class ShadowBuilder:
             ),
             breaker=breaker_of(self._settings),
             witness=witness,
+            distributions=distributions,
         )

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeAlias
 
 from service.domain.observation import Parts, ShadowBatch
+from service.paths.drift_keeper import DriftKeeper
 from service.paths.keeper import Keeper
 from service.paths.receiver import ShadowReceiver
 from service.paths.recorder import Recorder
@@ -40,6 +41,8 @@ class ShadowProcess:
     """What takes a while and nothing waits for; runs in a thread of its own."""
     keeper: Keeper | None = None
     """Keeps the evidence; None where there is none."""
+    drift: DriftKeeper | None = None
+    """Shows and keeps rows by bin; None where they are not counted."""
     _stopping: threading.Event = field(default_factory=threading.Event)
     """Nothing more is received, and candidates work off what they have."""
     _closing: threading.Event = field(default_factory=threading.Event)
@@ -59,6 +62,8 @@ class ShadowProcess:
             self._writers.append(_started("record", partial(self._keep_on, recorder)))
         if self.keeper is not None:
             self._writers.append(_started("keep", partial(self._keep_on, self.keeper)))
+        if self.drift is not None:
+            self._writers.append(_started("drift", partial(self._keep_on, self.drift)))
         if self.prepare is not None:
             _started("prepare", self.prepare)
 
@@ -89,7 +94,7 @@ class ShadowProcess:
             except Exception:  # a bug of ours must not make the shadow deaf
                 log.exception("datagram of %d bytes", size)
 
-    def _keep_on(self, work: Recorder | Keeper) -> None:
+    def _keep_on(self, work: Recorder | Keeper | DriftKeeper) -> None:
         while not self._closing.is_set():
             try:
                 work.run_once()

@@ -48,12 +48,32 @@ def accounted_path(environment: Environment) -> Path:
     return shared_directory(environment) / "accounted.json"
 
 
+def drift_path(environment: Environment) -> Path:
+    """Where the shadow says how far traffic is from the reference data."""
+    return shared_directory(environment) / "drift.json"
+
+
+def distributions_page_path(environment: Environment) -> Path:
+    """Where the shadow leaves rows by bin for the metrics page."""
+    return shared_directory(environment) / "distributions.prom"
+
+
+def distributions_state_path(environment: Environment) -> Path:
+    """Where the shadow notes what of the rows by bin it has handed to the store."""
+    return shared_directory(environment) / "distributions.json"
+
+
 def open_ledger(settings: Settings, environment: Environment) -> Ledger | None:
     """The ledger of this server, or None where nobody wants to see its answers."""
     if not settings.mirrors:
         return None
     path = shared_directory(environment) / "ledger.bin"
-    return Ledger(path, settings.candidates, records=settings.feedback.enabled)
+    return Ledger(
+        path,
+        settings.candidates,
+        records=settings.feedback.enabled,
+        distributions=settings.drift.enabled,
+    )
 
 
 def breaker_of(settings: Settings) -> Breaker:

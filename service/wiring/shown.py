@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,16 @@ from service.adapters.bundles import Loaded
 from service.adapters.findings import FindingsReader
 from service.adapters.ledger import Ledger
 from service.adapters.prometheus import Page
+from service.domain.drift.document import drift_document
 from service.domain.report import CandidateState, report
 from service.errors import BundleError
 from service.http.problem import Problem
 from service.settings import Environment, Settings
 from service.wiring.following import Following
-from service.wiring.shared import EXPLANATIONS, explainer_status_path, status_path
+from service.wiring.shared import EXPLANATIONS, drift_path, explainer_status_path, status_path
+
+NOT_WANTED = "drift.enabled is false, so nothing is counted"
+NOT_COUNTED = "the shadow counts what is asked, and it is not running yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,23 @@ class Shown:
         )
         return report(self.page.samples(), self.settings.production, states, self.findings.read())
 
+    def drift(self) -> bytes:
+        """``/drift``"""
+        if not self.settings.drift.enabled:
+            return _nothing(NOT_WANTED)
+        try:
+            return drift_path(self.environment).read_bytes()
+        except FileNotFoundError:
+            return _nothing(NOT_COUNTED)
+
     def _shadow(self) -> dict[str, Any]:
         status: dict[str, Any] | None = process.read_status(status_path(self.environment))
         return status or {}
+
+
+def _nothing(reason: str) -> bytes:
+    """What ``/drift`` answers where nobody counts."""
+    return orjson.dumps(drift_document((), time.time(), reason=reason))
 
 
 def uncertainty_of(bundle: Bundle) -> bytes | None:

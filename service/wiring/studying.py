@@ -21,7 +21,7 @@ from service.sections import VerdictSettings
 
 DIGITS = 32
 """Of the digest that tells one pair's evidence from any other's."""
-MEANING = 1
+MEANING = 2
 """Raised when a column keeps its name but not its meaning, so that old sums are not added to new ones."""
 
 
@@ -51,7 +51,7 @@ def pairing_of(production: Bundle, candidate: Bundle, study: Study) -> Pairing:
         "bundles": [[each.spec.tag, each.digest] for each in (production, candidate)],
         "thresholds": [spec.threshold, candidate.spec.threshold],
         "columns": [study.agreement.columns, study.judgement.columns, study.itself.columns],
-        "bins": [] if study.bins is None else [repr(each) for each in study.bins.variables],
+        "bins": None if study.bins is None else study.bins.binning.digest,
         "manifest": {name: manifest[name] for name in ("slices", "tolerance", "costs")},
         "uncertainty": [
             each.manifest.uncertainty.model_dump(mode="json") for each in (production, candidate)

@@ -138,14 +138,34 @@ def test_what_the_manifest_does_not_say_is_kept_and_alike(stored: Stored) -> Non
 def test_bins_are_those_of_the_reference_data(stored: Stored, kind: str) -> None:
     bundle = load(stored(tiny(kind))).bundle
     reference = bundle.reference()
-    found = bundles.bins_of(bundle).variables
-    assert {each.name for each in found} == set(reference)
-    for each in found:
-        known = reference[each.name]
-        assert each.reference == (*known.counts, known.missing)
-        assert (each.edges, each.categories) == (known.edges, known.categories)
+    binning = bundles.binning_of(bundle)
+    found = {each.name: each for each in binning.variables}
+    answered = {"label"} if bundle.spec.classes else set()
+    assert found.keys() - {"domain"} == reference.keys() | answered
+    for name, known in reference.items():
+        each = found[name]
+        assert sum(each.reference) == known.rows
+        assert each.reference[each.missing] == known.missing
+        assert [rows for rows in each.reference if rows] == [
+            rows for rows in (*known.counts, known.missing) if rows
+        ]
+    assert [each.name for each in bundles.bins_of(bundle).variables] == [
+        each.name for each in binning.variables if each.name != "domain"
+    ]
     if kind != "image":
         assert pair_of(bundle, bundle).cuts == reference["score"].edges
+
+
+@pytest.mark.parametrize("name", ["knn", "mahalanobis"])
+def test_the_domain_is_watched_by_the_measure_that_the_manifest_names(stored: Stored, name: str) -> None:
+    small = tiny("tensor")
+    entry = small.manifest.uncertainty.model_copy(update={"domain": name})
+    manifest = small.manifest.model_copy(update={"uncertainty": entry})
+    bundle = load(stored(replace(small, manifest=manifest))).bundle
+    found = {each.name: each for each in bundles.binning_of(bundle).variables}["domain"]
+    ascending = bundle.measures()[name]["ascending"]
+    own = [100.0 * float((ascending < score).mean()) for score in ascending]
+    assert list(found.reference[:10]) == np.histogram(own, np.arange(0, 101, 10))[0].tolist()
 
 
 def test_the_spread_of_values_is_their_standard_deviation(stored: Stored) -> None:

@@ -55,3 +55,11 @@ def test_the_counts_are_read_back_from_the_page_as_they_were_counted(registry: C
     samples = Page(registry, None).samples()
     both = counts_of(samples, "m:prod") | counts_of(samples, "m:new")
     assert both == ALL_ROWS
+
+
+def test_what_was_promised_is_told_beside_what_was_covered(registry: CollectorRegistry) -> None:
+    metrics, page = CoverageMetrics(registry), Page(registry, None)
+    for confidence in (0.8, 0.9):
+        metrics.promised("m:prod", confidence)
+        found = page.samples()
+        assert value(found, "conformal_confidence_ratio", model="m", version="prod") == confidence

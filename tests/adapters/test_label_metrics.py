@@ -79,4 +79,7 @@ def test_what_became_of_every_record_is_shown_even_where_it_is_nothing(tmp_path:
 def test_without_records_there_is_no_such_family(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     registry.register(LedgerCollector(Ledger(tmp_path / "ledger.bin", ("m:1",))))
-    assert [family.name for family in registry.collect()] == ["understudy_shadow_rows"]
+    assert [family.name for family in registry.collect()] == [
+        "understudy_shadow_rows",
+        "understudy_breaker_open",
+    ]

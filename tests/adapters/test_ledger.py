@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from service.adapters.ledger import SENDERS, Ledger, Side
-from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Outcome
+from service.domain.observation import COUNT_OUTCOMES, OUTCOMES, RECORD_OUTCOMES, Outcome
 from service.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -221,3 +221,23 @@ def test_a_ledger_with_and_one_without_records_are_not_the_same(path: Path) -> N
     Ledger(path, TAGS)
     with pytest.raises(ConfigurationError, match="another server's ledger"):
         Ledger(path, TAGS, records=True)
+
+
+def test_distributions_have_the_last_page_with_outcomes_of_their_own(path: Path) -> None:
+    ledger = Ledger(path, TAGS, records=True, distributions=True)
+    assert (ledger.pages, ledger.records, ledger.distributions) == (4, 2, 3)
+    ledger.count_by_sender(3, "counted", np.array([5, 5, 6], dtype=np.int16))
+    ledger.count(Side.EDGE, 5, 3, "sampled_out", 2)
+    assert ledger.totals(3) == dict.fromkeys(COUNT_OUTCOMES, 0) | {"counted": 3, "sampled_out": 2}
+    assert Ledger(path, TAGS, records=True, distributions=True).accounted(5, 3) == 2
+    assert not any(ledger.totals(2).values())
+
+
+def test_distributions_alone_are_enough_for_a_ledger(path: Path) -> None:
+    ledger = Ledger(path, (), distributions=True)
+    ledger.offer(3, 5)
+    ledger.hand_over(3, 4)
+    assert (ledger.pages, ledger.unaccounted(3)) == (1, 1)
+    ledger.count(Side.EDGE, 3, 0, "queue_full", 1)
+    ledger.count_by_sender(0, "counted", np.full(4, 3, np.int16))
+    assert (ledger.unaccounted(3), ledger.in_flight(0)) == (0, 0)

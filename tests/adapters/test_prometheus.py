@@ -19,7 +19,7 @@ from service.adapters.ledger import Ledger, Side
 from service.adapters.prometheus import SECONDS, Page, observe
 from service.adapters.shadow_metrics import CANDIDATE_SECONDS, EvidenceMetrics, ShadowMetrics, VerdictMetrics
 from service.domain.disagreement.gap import PROBABILITY_BUCKETS
-from service.domain.observation import OUTCOMES
+from service.domain.observation import COUNT_OUTCOMES, OUTCOMES
 from service.domain.report import Samples
 from tests.adapters.counted import comparison, reasons, value
 from tests.domain.models import spec
@@ -115,6 +115,39 @@ def test_the_ledger_is_shown_with_noughts(registry: CollectorRegistry, ledger: L
         for outcome in OUTCOMES
     }
     assert shown == {(tag, outcome): 0 for tag in TAGS for outcome in OUTCOMES} | {("m:two", "queue_full"): 8}
+
+
+def test_a_paused_candidate_is_shown(registry: CollectorRegistry, ledger: Ledger) -> None:
+    page = Page(registry, ledger)
+    for is_open in (True, False):
+        ledger.set_breaker_open(1, is_open)
+        found = page.samples()
+        assert [value(found, "breaker_open", candidate=tag) for tag in TAGS] == [0, is_open]
+
+
+def test_what_became_of_rows_by_bin_is_shown_with_noughts(
+    registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / "drift.bin", TAGS, distributions=True)
+    ledger.count(Side.SHADOW, 4, 2, "counted", 9)
+    found = Page(registry, ledger).samples()
+    shown = {
+        outcome: value(found, "distribution_outcomes_total", outcome=outcome) for outcome in COUNT_OUTCOMES
+    }
+    assert shown == dict.fromkeys(COUNT_OUTCOMES, 0) | {"counted": 9}
+
+
+def test_a_file_of_further_families_is_shown_as_it_is_once_it_is_there(
+    registry: CollectorRegistry, ledger: Ledger, tmp_path: Path
+) -> None:
+    beside = tmp_path / "more.prom"
+    page = Page(registry, ledger, beside)
+    without = page.text()
+    assert without == Page(prometheus.new_registry(), ledger).text()
+    beside.write_bytes(b"# TYPE more counter\nmore 1\n")
+    assert page.text() == without + beside.read_bytes()
+    beside.unlink()
+    assert page.text() == without
 
 
 def in_process(role: str, rows: int, shared: Path) -> Samples:

@@ -8,10 +8,10 @@ from typing import Any
 
 from service.http.console import console_page
 from tests.domain.pictures.documents import HOSTILE, typed
-from tests.http import evidence, reports
+from tests.http import drifts, evidence, reports
 
 VOID = {"meta", "rect", "line", "image"}
-MODELS, ROLLOUT, NOW = reports.models(), reports.rollout(), evidence.NOW
+MODELS, ROLLOUT, DRIFT, NOW = reports.models(), reports.rollout(), drifts.drift(), evidence.NOW
 
 
 class Reader(HTMLParser):
@@ -67,11 +67,12 @@ class Reader(HTMLParser):
         return [attributes for found, attributes in self.elements if found == tag]
 
 
-def page(report: Any = None, models: Any = None, rollout: Any = None) -> bytes:
+def page(report: Any = None, models: Any = None, rollout: Any = None, drift: Any = None) -> bytes:
     return console_page(
         reports.report() if report is None else report,
         MODELS if models is None else models,
         ROLLOUT if rollout is None else rollout,
+        DRIFT if drift is None else drift,
         NOW,
     )
 
@@ -111,23 +112,36 @@ MANY = {
     "production": reports.PRODUCTION,
     "candidates": [reports.better() | {"candidate": f"credit:gbm-{place}"} for place in range(40)],
 }
+NO_CANDIDATE = {"production": reports.PRODUCTION, "candidates": []}
 REPORTS: dict[str, Any] = {
     "two candidates": reports.report(),
     "many candidates": MANY,
-    "no candidate": {"production": reports.PRODUCTION, "candidates": []},
+    "no candidate": NO_CANDIDATE,
     "nothing compared": alone(reports.empty()),
     "refused": alone(reports.empty(state="refused", reason="credit:gbm-2 fails parity: row 7 by 0.31")),
-    "every value null": leaves(reports.report(), lambda value: None),
-    "every number nought": leaves(reports.report(), numbers(0)),
-    "every number huge": leaves(reports.report(), numbers(1e300)),
-    "every number endless": leaves(reports.report(), numbers(10**400)),
-    "every number negative": leaves(reports.report(), numbers(-7.5)),
-    "every number tiny": leaves(reports.report(), numbers(1e-300)),
-    "every number none": leaves(reports.report(), numbers(float("nan"))),
-    "every text a number": leaves(reports.report(), lambda value: 5 if isinstance(value, str) else value),
-    "hostile": renamed(reports.report()),
     "empty": {},
     "not a report": {"candidates": "none", "production": ["x"]},
 }
-PAGES = {name: page(report) for name, report in REPORTS.items()}
+DRIFTS: dict[str, Any] = {
+    "nobody counts": drifts.nothing(),
+    "no row yet": drifts.quiet(),
+    "no drift document": {},
+    "many drifts": drifts.many(),
+}
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "every value null": lambda found: leaves(found, lambda value: None),
+    "every number nought": lambda found: leaves(found, numbers(0)),
+    "every number huge": lambda found: leaves(found, numbers(1e300)),
+    "every number endless": lambda found: leaves(found, numbers(10**400)),
+    "every number negative": lambda found: leaves(found, numbers(-7.5)),
+    "every number tiny": lambda found: leaves(found, numbers(1e-300)),
+    "every number none": lambda found: leaves(found, numbers(float("nan"))),
+    "every text a number": lambda found: leaves(found, lambda value: 5 if isinstance(value, str) else value),
+    "hostile": renamed,
+}
+PAGES = (
+    {name: page(report) for name, report in REPORTS.items()}
+    | {name: page(NO_CANDIDATE, drift=drift) for name, drift in DRIFTS.items()}
+    | {name: page(change(reports.report()), drift=change(DRIFT)) for name, change in CHANGES.items()}
+)
 """A page of every kind that has to be sound."""

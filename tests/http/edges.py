@@ -13,6 +13,7 @@ import numpy as np
 from service.domain.breaker import Breaker
 from service.domain.canary import Rollout
 from service.domain.observation import Mirrored
+from service.domain.passage import Passage
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.errors import DeadlineError, InferenceError
 from service.http.app import EdgeApp
@@ -93,13 +94,14 @@ class World:
     def __init__(self, **edge: Any) -> None:
         self.log: list[str] = []
         self.responded: list[tuple[str, int]] = []
+        self.told: list[Passage] = []
         self.tally = FakeTally()
         self.path = PredictPath(
             self.serving(spec()),
             self,
             deadline=5,
             canary_deadline=1,
-            fell_back=lambda candidate, reason: None,
+            fell_back=lambda fallback: None,
         )
         routes = (
             Route("/predict", predict=FakeCodec()),
@@ -114,6 +116,7 @@ class World:
             limits=LIMITS,
             responded=lambda route, code: self.responded.append((route, code)),
             admin_token=TOKEN,
+            tell=self.told.append,
         )
         self.edge = replace(made, **edge)
         self.app = EdgeApp(self.inner, lambda: self.edge)

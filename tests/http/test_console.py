@@ -20,8 +20,8 @@ from service.http.console import CONTENT_SECURITY_POLICY, HEADERS, console
 from service.http.console.layout import EXPENDABLE, MOST_BYTES, PAGE_STYLE
 from service.http.console.page import MOST_CANDIDATES
 from service.http.edge import Reply
-from tests.http import reports
-from tests.http.consoles import PAGES, Reader, page
+from tests.http import drifts, reports
+from tests.http.consoles import DRIFT, PAGES, Reader, page
 from tests.http.evidence import case
 
 LANDMARKS = ("header", "main", "footer")
@@ -78,7 +78,7 @@ def test_links_lead_somewhere_and_no_two_elements_share_an_id(name: str) -> None
     assert len(ids) == len(set(ids))
     for attributes in found.every("a"):
         target = attributes["href"] or ""
-        assert target == "/shadow/report" or target.removeprefix("#") in ids
+        assert target in ("/shadow/report", "/drift") or target.removeprefix("#") in ids
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -114,22 +114,35 @@ def spots(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
             yield from spots(value, (*path, key))
 
 
-SPOTS = list(spots(reports.report()))
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.sampled_from(SPOTS), JSON), min_size=1, max_size=25))
-def test_any_part_of_a_report_may_be_anything(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
-    report = deepcopy(reports.report())
+def changed(document: Any, changes: list[tuple[tuple[Any, ...], Any]]) -> Any:
+    """The document with some of its parts replaced, as far as they are still there."""
+    made = deepcopy(document)
     for path, value in changes:
-        place: Any = report
+        place: Any = made
         for key in path[:-1]:
             inside = isinstance(place, dict) and key in place
             inside = inside or (isinstance(place, list) and isinstance(key, int) and key < len(place))
             place = place[key] if inside else None
         if isinstance(place, dict) or (isinstance(place, list) and path[-1] in range(len(place))):
             place[path[-1]] = value
-    assert Reader(page(report)).open == []
+    return made
+
+
+def some(document: Any) -> st.SearchStrategy[list[tuple[tuple[Any, ...], Any]]]:
+    """Changes of any parts of a document."""
+    return st.lists(st.tuples(st.sampled_from(list(spots(document))), JSON), min_size=1, max_size=25)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(some(reports.report()))
+def test_any_part_of_a_report_may_be_anything(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    assert Reader(page(changed(reports.report(), changes))).open == []
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(some(DRIFT))
+def test_any_part_of_drift_may_be_anything(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    assert Reader(page({}, drift=changed(DRIFT, changes))).open == []
 
 
 def test_many_candidates_have_an_index_at_the_top() -> None:
@@ -194,7 +207,7 @@ def test_words_and_charts_stand_out_from_their_ground(scheme: int) -> None:
 
 
 def test_the_page_is_sent_with_its_policy_and_never_kept() -> None:
-    served = console(reports.report, reports.models, reports.rollout)
+    served = console(reports.report, reports.models, reports.rollout, drifts.drift)
 
     async def look() -> Reply:
         return await served()
@@ -214,7 +227,7 @@ def test_the_page_is_made_at_most_once_a_second_however_many_look() -> None:
         made.append(now[0])
         return {}
 
-    served = console(report, dict, dict, lambda: now[0])
+    served = console(report, dict, dict, dict, lambda: now[0])
 
     async def look() -> None:
         await asyncio.gather(*(served() for _ in range(20)))

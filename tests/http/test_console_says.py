@@ -12,7 +12,7 @@ from service.http.console.agreement import difference
 from service.http.console.blocks import Beside, Table
 from service.http.console.words import OUTCOMES
 from tests.http import reports
-from tests.http.consoles import MODELS, NOW, PAGES, ROLLOUT, Reader, alone, read
+from tests.http.consoles import DRIFT, MODELS, NOW, PAGES, ROLLOUT, Reader, alone, read
 from tests.http.evidence import case
 
 
@@ -79,13 +79,13 @@ def test_rows_whose_evidence_is_not_written_yet_are_not_taken_for_none() -> None
 
 
 def test_the_age_of_the_evidence_is_told() -> None:
-    later = console_page(reports.report(), MODELS, ROLLOUT, NOW + timedelta(hours=3))
+    later = console_page(reports.report(), MODELS, ROLLOUT, DRIFT, NOW + timedelta(hours=3))
     assert "22 Nov 2026, 21:04:06 UTC, 4 seconds old" in read().words
     assert "3 hours old" in Reader(later).words
 
 
 def test_evidence_that_nobody_renews_is_told_before_its_verdict() -> None:
-    later = console_page(reports.report(), MODELS, ROLLOUT, NOW + timedelta(hours=3))
+    later = console_page(reports.report(), MODELS, ROLLOUT, DRIFT, NOW + timedelta(hours=3))
     words = Reader(later).words
     said = words.index("The shadow has told nothing for 3 hours; what follows is old.")
     assert said < words.index("It is surely better than production.")

@@ -34,6 +34,23 @@ def test_shares_have_three_digits_and_a_unit(value: float | None, said: str) -> 
     assert plain(words.share(value)) == said
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("00 below 18", "below 18"),
+        ("11 18 to 22", "18 to 22"),
+        ("is rent", "rent"),
+        ("is is", "is"),
+        ("other words", "other words"),
+        ("missing", "missing"),
+        ("2026 or later", "2026 or later"),
+        (None, "unknown"),
+    ],
+)
+def test_bins_are_told_without_what_sorts_them(name: str | None, said: str) -> None:
+    assert words.bin_of(name) == said
+
+
 @pytest.mark.parametrize(("value", "said"), [(0.016, "+1.6 points"), (-0.01, "-1 points"), (0.0, "0 points")])
 def test_differences_of_shares_have_a_sign(value: float, said: str) -> None:
     assert plain(words.points(value)) == said

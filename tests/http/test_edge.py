@@ -65,20 +65,20 @@ def test_an_error_is_a_problem_that_is_counted_and_not_settled(
 
 
 @pytest.mark.parametrize("body", [b"bug", b"late", b"failing", b"unwritable"])
-def test_what_went_wrong_inside_is_in_the_log_and_never_in_the_answer(
-    world: World, body: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    response = world.predict(body)
+def test_what_went_wrong_inside_is_told_to_the_log_and_never_in_the_answer(world: World, body: bytes) -> None:
+    response = world.predict(body, x_request_id="order-17")
     assert SECRET.encode() not in response.body
     assert SECRET not in str(response.headers)
-    assert (SECRET in caplog.text) == (body != b"late")
+    (told,) = world.told
+    assert (told.route, told.status, told.request_id) == ("/predict", response.status, "order-17")
+    assert SECRET in str(told.error)
 
 
-def test_a_page_that_fails_leaks_nothing_either(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_page_that_fails_leaks_nothing_either(world: World) -> None:
     response = world.ask("GET", "/v2/models/m")
     assert response.status == 500
     assert SECRET not in json.dumps(response.problem)
-    assert SECRET in caplog.text
+    assert [str(told.error) for told in world.told] == [SECRET]
     assert world.responded == [("/v2/models/{model}", 500)]
 
 
@@ -323,7 +323,8 @@ def test_a_failure_found_without_asgi_keeps_the_request_s_name(world: World) -> 
 
     failed = asyncio.run(fail())
     assert isinstance(failed, Failed)
-    assert (type(failed.error), failed.request_id) == (InferenceError, "mine")
+    assert failed.seen.question is not None
+    assert (type(failed.error), failed.seen.question.request_id) == (InferenceError, "mine")
 
 
 def test_thousands_of_unknown_names_make_no_thousands_of_errors() -> None:

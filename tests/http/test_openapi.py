@@ -100,7 +100,13 @@ def test_exactly_the_answered_routes_are_documented() -> None:
 def test_every_route_of_the_service_is_in_its_document_and_the_other_way_round(spec: ModelSpec) -> None:
     views: Any = {spec.tag: bytes, "other:2": lambda: None}
     sources = Sources(
-        models=dict, rollout=dict, report=dict, metrics=bytes, global_views=views, uncertainty=views
+        models=dict,
+        rollout=dict,
+        report=dict,
+        drift=bytes,
+        metrics=bytes,
+        global_views=views,
+        uncertainty=views,
     )
     limits = Limits(MAX_ROWS, WishLimits(10_000, 5.0), 1_000)
     about = Described(spec, binding(spec), MAX_ROWS)
@@ -359,7 +365,7 @@ def test_the_shadow_report_is_as_documented() -> None:
 
 def test_the_rollout_is_as_documented() -> None:
     path = PredictPath(
-        serving(CREDIT), None, deadline=1, canary_deadline=0.5, fell_back=lambda candidate, reason: None
+        serving(CREDIT), None, deadline=1, canary_deadline=0.5, fell_back=lambda fallback: None
     )
     described = RolloutPath(
         path, read=lambda: None, fingerprint=lambda: 0, load=lambda tag: None, publish=lambda tag, share: None

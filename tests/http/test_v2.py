@@ -312,7 +312,7 @@ def test_ids_come_from_the_body_or_from_headers() -> None:
 
 def test_a_path_that_names_a_version_is_answered_by_it_while_a_canary_runs() -> None:
     path = PredictPath(
-        serving(NUMERIC), None, deadline=1e9, canary_deadline=1, fell_back=lambda candidate, reason: None
+        serving(NUMERIC), None, deadline=1e9, canary_deadline=1, fell_back=lambda fallback: None
     )
     canary = ModelSpec("numeric", "3", "binary", NUMERIC.schema, NUMERIC.classes)
     path.split = Split(Rollout("numeric:3", 10_000), Canary(serving(canary), lambda rows: rows, Breaker()))

@@ -25,7 +25,16 @@ from tests.integration.conftest import CANDIDATES, eventually, settled_books
 pytestmark = pytest.mark.system("chromium")
 
 WIDTHS = (360, 768, 1280)
-SHOWN = ("two candidates", "hostile", "many candidates", "nothing compared", "every number negative")
+SHOWN = (
+    "two candidates",
+    "hostile",
+    "many candidates",
+    "nothing compared",
+    "every number negative",
+    "no candidate",
+    "many drifts",
+    "nobody counts",
+)
 LEAST_LETTERS = 9.0
 """Height in px of the smallest letters, those of charts on a phone."""
 MEASURE = """
@@ -167,7 +176,14 @@ def test_the_service_shows_what_its_shadow_saw(
             return all("Rows in all" in shown.words and tag in shown.words for tag in CANDIDATES)
 
         assert eventually(counted)
+
+        def drift_told() -> bool:
+            shown = Reader(client.get("/console").content)
+            return shown.rows.count(["Rows", *["200"] * 4]) == 1 + len(CANDIDATES)
+
+        assert eventually(drift_told, 60)
     shown = chromium(tmp_path, "--dump-dom", f"{server.url}/console")
     for tag in CANDIDATES:
         assert f">{tag}</h2>" in shown
     assert "Compared: both models answered" in shown
+    assert ">credit:gbm-1, production</h3>" in shown

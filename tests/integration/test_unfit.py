@@ -54,7 +54,8 @@ def test_production_that_fails_parity_is_never_ready_and_says_which_row_and_by_h
         refused = httpx.post(f"{server.url}/predict", json={"instances": [{}]})
         assert refused.status_code == 503
         assert "Retry-After" in refused.headers
-        assert httpx.get(f"{server.url}/metrics").status_code == 200
+        said = 'understudy_model_ready{model="credit",role="production",version="gbm-1"} 0.0'
+        assert said in httpx.get(f"{server.url}/metrics").text
         said = "nothing is shadowed, production is unfit"
         assert eventually(lambda: said in server.log.read_text())
         assert eventually(lambda: server.log.read_text().count("Service Shadow initialized") == 1)
@@ -80,6 +81,10 @@ def test_a_candidate_that_fails_parity_is_refused_and_production_serves(
         assert sound["state"] == "ready"
         assert absent["state"] == "refused"
         assert "credit:gone-1" in absent["reason"]
+        metrics = httpx.get(f"{server.url}/metrics").text
+        for version, ready in (("gbm-2", 0.0), ("linear-1", 1.0), ("gone-1", 0.0)):
+            said = f'understudy_model_ready{{model="credit",role="candidate",version="{version}"}} {ready}'
+            assert said in metrics
 
 
 def test_an_impossible_setting_stops_the_start_and_is_named(tmp_path: Path) -> None:

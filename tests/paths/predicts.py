@@ -13,6 +13,7 @@ import numpy as np
 from service.domain.breaker import Breaker
 from service.domain.canary import Rollout
 from service.domain.observation import Arm, Mirrored
+from service.domain.passage import Fallback
 from service.domain.schema import FeatureBatch, ModelSpec, Scores
 from service.paths.canary import Canary, Split
 from service.paths.predict import PredictPath
@@ -84,18 +85,23 @@ class World:
         self.production = FakeModel(spec(), PRODUCTION)
         self.canary = FakeModel(spec("new"), CANARY)
         self.mirror = FakeMirror()
-        self.reasons: list[tuple[str, str]] = []
+        self.fallbacks: list[Fallback] = []
         self.path = PredictPath(
             self.production.serving(),
             self.mirror,
             deadline=deadline,
             canary_deadline=0.02,
-            fell_back=lambda candidate, reason: self.reasons.append((candidate, reason)),
+            fell_back=self.fallbacks.append,
             seed=4,
         )
         self.serving = replace(self.canary.serving(), answerer=1)
         self.arm = Canary(self.serving, lambda rows: rows, breaker or Breaker(limit=3, pause=60.0))
         self.path.split = Split(Rollout("m:new", share, "salt"), self.arm)
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """Of each fallback, with its candidate."""
+        return [(fallback.candidate, fallback.reason) for fallback in self.fallbacks]
 
     def ask(self, **changes: Any) -> Answer:
         return asyncio.run(self.path.answer(question(**changes)))

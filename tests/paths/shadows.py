@@ -18,7 +18,15 @@ from service.domain.disagreement.measure import Pair
 from service.domain.disagreement.reasons import ReasonsComparison
 from service.domain.evidence.measures import DISAGREEMENT
 from service.domain.evidence.sheet import sheet
-from service.domain.observation import OUTCOMES, RECORD_OUTCOMES, Origin, Outcome, Parts, ShadowBatch
+from service.domain.observation import (
+    COUNT_OUTCOMES,
+    OUTCOMES,
+    RECORD_OUTCOMES,
+    Origin,
+    Outcome,
+    Parts,
+    ShadowBatch,
+)
 from service.domain.schema import FeatureBatch, Scores
 from service.domain.slices import Slice
 from service.errors import DeadlineError, InferenceError
@@ -49,7 +57,7 @@ class FakeAccount:
         self.in_a_row = crashes
 
     def count(self, outcome: Outcome, senders: NDArray[np.int16]) -> None:
-        assert outcome in OUTCOMES + RECORD_OUTCOMES
+        assert outcome in OUTCOMES + RECORD_OUTCOMES + COUNT_OUTCOMES
         self.rows[outcome] += len(senders)
         self.by_sender.update(senders.tolist())
 

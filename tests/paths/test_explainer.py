@@ -215,7 +215,7 @@ def test_a_comparison_names_the_features_whose_share_of_the_influence_moved() ->
         (DeadlineError("it took too long"), "late"),
         (BusyError("it is being prepared"), "busy"),
         (BundleError("it is damaged"), "failed"),
-        (ZeroDivisionError("it is a bug"), "failed"),
+        (ZeroDivisionError(), "failed"),
     ],
 )
 def test_whatever_goes_wrong_is_a_reply_with_its_reason_and_is_tried_again(
@@ -225,7 +225,7 @@ def test_whatever_goes_wrong_is_a_reply_with_its_reason_and_is_tried_again(
     world.fault = fault
     reply = world.work()
     assert reply.status == status
-    assert str(fault) in reply.reason
+    assert (str(fault) or "ZeroDivisionError") in reply.reason
     world.fault = None
     assert world.work().status == "done"
 

@@ -432,3 +432,17 @@ def test_it_waits_no_longer_than_it_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     world.keeper.run_once(wait=0.25)
     assert waited == [0.25, pytest.approx(0.1)]
     assert len(world.published) == 2
+
+
+def test_the_last_try_of_the_store_is_told() -> None:
+    world = KeeperWorld()
+    tries: list[bool] = []
+    world.keeper.tried = tries.append
+    world.turn(rows=1)
+    assert tries == [True]
+    world.fail()
+    world.turn(rows=1)
+    assert tries == [True, False]
+    world.recover()
+    world.turn(seconds=60)
+    assert tries == [True, False, True]

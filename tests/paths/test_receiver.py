@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from service.domain.observation import Parts, ShadowBatch
+from service.paths.distributions import Arrivals
 from service.paths.receiver import RefusedCandidate, ShadowReceiver
 from service.paths.recorder import NoRecorder
 from tests.paths.shadows import FakeAccount, World, origin_of
@@ -98,3 +99,31 @@ def test_without_candidates_the_recorder_alone_is_served() -> None:
     page = FakeAccount()
     ShadowReceiver((), NoRecorder(page)).receive(1, 0, 3, None)
     assert dict(page.rows) == {"store_error": 3}
+
+
+class FakeCounts:
+    """Remembers how many rows it was given."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def count(self, rows: np.ndarray, scores: np.ndarray, own: np.ndarray, senders: np.ndarray) -> None:
+        assert len(rows) == len(scores) == len(own) == len(senders)
+        self.rows += len(rows)
+
+
+def test_rows_are_counted_by_bin_and_their_losses_are_found_like_any_other(candidate: FakeCandidate) -> None:
+    page, counts = FakeAccount(), FakeCounts()
+    receiver = ShadowReceiver((candidate,), arrivals=Arrivals(page, counts))
+    receiver.receive(4, 100, 2, rows_of(2))
+    receiver.receive(4, 110, 5, None)
+    assert counts.rows == 2
+    assert page.buried == candidate.account.buried == [(4, 100)]
+    assert dict(page.rows) == {"failed": 5, "shadow_down": 8}
+
+
+def test_a_heartbeat_is_nobodys_row() -> None:
+    page, counts = FakeAccount(), FakeCounts()
+    receiver = ShadowReceiver((), NoRecorder(page), Arrivals(page, counts))
+    receiver.receive(1, 0, 0, None)
+    assert (dict(page.rows), counts.rows) == ({}, 0)

@@ -320,3 +320,19 @@ def test_what_waits_at_the_end_is_written_or_counted() -> None:
     world.recorder.close()
     assert dict(world.page.rows) == {"written": 25, "store_error": 2}
     assert not world.recorder.waiting()
+
+
+def test_the_last_try_of_the_store_is_told() -> None:
+    world = World()
+    tries: list[bool] = []
+    world.recorder.tried = tries.append
+    world.offer("a")
+    world.turn()
+    assert set(tries) == {True}
+    world.store.error = StoreError("the disk is full")
+    world.offer("b")
+    world.turn()
+    assert tries[-1] is False
+    world.store.error = None
+    world.turn(60)
+    assert tries[-1] is True

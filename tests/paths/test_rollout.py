@@ -50,7 +50,7 @@ class World:
         self.shares: dict[str, float] = {}
         self.edits = 0
         self.predict = PredictPath(
-            serving("prod"), None, deadline=2, canary_deadline=1, fell_back=lambda candidate, reason: None
+            serving("prod"), None, deadline=2, canary_deadline=1, fell_back=lambda fallback: None
         )
         self.rollouts = RolloutPath(
             self.predict, read=self.read, fingerprint=self.fingerprint, load=self.load, publish=self.publish

@@ -276,6 +276,30 @@ def test_a_refused_candidate_counts_every_row(make: Make) -> None:
     assert dict(account.rows) == {"candidate_error": 3}
 
 
+class FakeCounts:
+    """Remembers the rows that it was given, and what the candidate answered."""
+
+    def __init__(self) -> None:
+        self.firsts: list[float] = []
+        self.scores: list[float] = []
+
+    def count(self, rows: FeatureBatch, scores: Scores) -> None:
+        self.firsts += rows[:, 0].tolist()
+        self.scores += scores[:, 1].tolist()
+
+
+def test_compared_rows_are_counted_as_the_candidate_sees_them(make: Make) -> None:
+    world, counts = make(), FakeCounts()
+    world.shadow.distributions = counts
+    world.shadow.project = lambda rows: rows * 2
+    world.offer(1, NOT_A_NUMBER / 2, 3)
+    world.offer(4, canary=True)
+    world.offer(5, age=9)
+    world.work()
+    assert world.outcomes == {"compared": 3, "candidate_error": 1, "deadline": 1}
+    assert (counts.firsts, counts.scores) == ([2, 6, 8], [0.75] * 3)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_in_every_scenario_each_offered_row_is_counted_once(make: Make, seed: int) -> None:
     draw = random.Random(seed)

@@ -15,6 +15,7 @@ from models import store
 from service.http.problem import Problem
 from service.settings import Environment, Settings
 from service.wiring.edge import EdgeBuilder, EdgeProcess
+from service.wiring.shared import drift_path
 from tests.wiring.bundles import CPU, tiny_bundle
 
 ROW = {"age": 2, "home": "rent", "income": 0.5}
@@ -107,6 +108,32 @@ def test_pages_show_what_each_bundle_says_of_its_measures(tmp_path: Path) -> Non
     assert shown["production"]["uncertainty"]["coverage"]["labelled"] == 0
     assert shown["production"]["uncertainty"]["coverage"]["adaptive"] is None
     assert [candidate["state"] for candidate in shown["candidates"]] == ["loading", "loading"]
+
+
+def test_what_the_shadow_says_of_drift_is_answered_as_it_is(tmp_path: Path) -> None:
+    edge = builder(tmp_path, "plain").build()
+    missing = page(edge, "/drift")
+    assert missing["models"] == []
+    assert "the shadow" in missing["reason"]
+    written = drift_path(Environment(home=tmp_path))
+    written.write_bytes(b'{"models": [ "anything" ]}')
+    assert asyncio.run(edge.edge.routes["/drift"].pages["GET"]()).body == written.read_bytes()
+
+
+def test_where_nobody_is_to_count_drift_the_page_says_so(tmp_path: Path) -> None:
+    drift_path(Environment(home=tmp_path)).write_bytes(b'{"models": ["of an earlier start"]}')
+    found = page(builder(tmp_path, "plain", drift={"enabled": False}).build(), "/drift")
+    assert found["models"] == []
+    assert "drift.enabled" in found["reason"]
+
+
+def test_whether_production_may_serve_is_exported(tmp_path: Path) -> None:
+    for version, ready in (("plain", 1.0), ("missing", 0.0)):
+        edge = builder(tmp_path / version, version).build()
+        text = asyncio.run(edge.edge.routes["/metrics"].pages["GET"]()).body.decode()
+        said = f'understudy_model_ready{{model="tiny",role="production",version="{version}"}} {ready}'
+        assert said in text
+        assert (edge.edge.unfit is None) == bool(ready)
 
 
 @pytest.mark.parametrize("adapt", [False, True])

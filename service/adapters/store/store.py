@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from service.adapters.store import evidence, joining, labels, records, retention
+from service.adapters.store import distributions, evidence, joining, labels, records, retention
 from service.adapters.store.database import Database
 from service.adapters.store.labels import Outcome
 from service.adapters.store.tables import KNOWLEDGE
+from service.domain.drift.slots import ModelKey, SlotBatch
 from service.domain.evidence.books import Books, Key, Page
 from service.domain.evidence.cases import Case
 from service.domain.evidence.paired import Batch, Settle
@@ -25,8 +26,8 @@ TRIES = 3
 
 
 class Store:
-    """Answers, labels and evidence. Every method raises ``StoreError`` where nothing was done and a later try
-    may help.
+    """Answers, labels, evidence and rows by bin. Every method raises ``StoreError`` where nothing was done
+    and a later try may help.
 
     Args:
         database: where they are.
@@ -145,6 +146,21 @@ class Store:
         """
         with self._database.begin() as connection:
             return retention.forget(connection, before)
+
+    def add_rows(self, batch: SlotBatch) -> bool:
+        """Adds what a shadow counted of a model, whole; False where this batch is there already."""
+        with self._database.begin() as connection:
+            return distributions.add(connection, batch, self._now())
+
+    def rows(self, model: ModelKey) -> tuple[dict[int, NDArray[np.float64]], float | None]:
+        """All that replicas counted of a model by slot, and since when (seconds since 1970)."""
+        with self._database.look() as connection:
+            return distributions.read(connection, model)
+
+    def forget_rows(self, before: float) -> bool:
+        """Deletes one model whose rows nobody counts since ``before``; whether there may be more."""
+        with self._database.begin() as connection:
+            return distributions.forget(connection, before)
 
     def close(self) -> None:
         """Hangs up."""

@@ -181,3 +181,37 @@ ANSWERS = Table(
 )
 """Both models' answers, one row for each request or part of one: scores float32 [2, rows, outputs], those of
 production first; slices uint32. Ids grow with time, as those of records do."""
+
+DISTRIBUTIONS = Table(
+    "distributions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("tag", _TAG, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("digest", String(32), nullable=False),
+    Column("since", Double, nullable=False),
+    Column("written_at", Double, nullable=False),
+    UniqueConstraint("digest", "tag", "role"),
+)
+"""Models whose rows are counted by bin, and when somebody first and last wrote of them.
+
+Whoever adds rows of one has its row locked until the transaction ends.
+"""
+
+DISTRIBUTION_WRITERS = Table(
+    "distribution_writers",
+    METADATA,
+    Column("distribution", Integer, primary_key=True, autoincrement=False),
+    Column("writer", String(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""The number of the last batch that each process has written."""
+
+DISTRIBUTION_SLOTS = Table(
+    "distribution_slots",
+    METADATA,
+    Column("distribution", Integer, primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("counts", LargeBinary, nullable=False),
+)
+"""Rows by bin, float64, by slots since 1970; see ``service.domain.drift.slots``."""

@@ -16,11 +16,20 @@ Step: TypeAlias = Callable[[Connection], None]
 
 def _keep_evidence(connection: Connection) -> None:
     """Version 2: what shadows saw."""
+    _run(connection, EVIDENCE)
+
+
+def _keep_distributions(connection: Connection) -> None:
+    """Version 3: rows by bin."""
+    _run(connection, DISTRIBUTIONS)
+
+
+def _run(connection: Connection, statements: str) -> None:
     words = {
         "sqlite": {"ID": "INTEGER", "NUMBER": "INTEGER", "REAL": "DOUBLE", "BYTES": "BLOB"},
         "postgresql": {"ID": "BIGSERIAL", "NUMBER": "SERIAL", "REAL": "DOUBLE PRECISION", "BYTES": "BYTEA"},
     }[connection.dialect.name]
-    for statement in EVIDENCE.split(";"):
+    for statement in statements.split(";"):
         connection.exec_driver_sql(Template(statement).substitute(words))
 
 
@@ -86,7 +95,31 @@ CREATE TABLE paired_answers (
 )
 """
 
-STEPS: tuple[Step, ...] = (_keep_evidence,)
+DISTRIBUTIONS = """
+CREATE TABLE distributions (
+    id $NUMBER NOT NULL PRIMARY KEY,
+    tag VARCHAR(255) NOT NULL,
+    role VARCHAR(16) NOT NULL,
+    digest VARCHAR(32) NOT NULL,
+    since $REAL NOT NULL,
+    written_at $REAL NOT NULL,
+    UNIQUE (digest, tag, role)
+);
+CREATE TABLE distribution_writers (
+    distribution INTEGER NOT NULL,
+    writer VARCHAR(32) NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (distribution, writer)
+);
+CREATE TABLE distribution_slots (
+    distribution INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    counts $BYTES NOT NULL,
+    PRIMARY KEY (distribution, slot)
+)
+"""
+
+STEPS: tuple[Step, ...] = (_keep_evidence, _keep_distributions)
 """The i-th makes version i + 2 out of version i + 1, by statements that never change afterwards."""
 LOCK = 0x7573
 """PostgreSQL's advisory lock of whoever upgrades; any number that is the same everywhere."""

@@ -1,1 +1,1 @@
-"""How far traffic is from what the model was made with: one measure per file, and the documents that show them."""
+"""How far traffic is from what the model was made with: one measure per file, and what shows them."""

@@ -69,7 +69,7 @@ def worst_slices(tallies: Sequence[Tallied], alpha: float, of: Of) -> dict[str, 
                 found.append(
                     {
                         "variable": tallied.variable.name,
-                        "label": tallied.variable.labels[place],
+                        "label": tallied.variable.names[place],
                         "rows": int(inside.rows[index]),
                         "flips": int(tallied.compared[place, FLIPS]),
                         "rate": float(inside.total[index] / inside.rows[index]),

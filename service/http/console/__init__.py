@@ -1,7 +1,7 @@
 """``/console``: what the evidence says, as one page that asks nothing of anybody.
 
-Each module answers one question about a candidate with a ``Part``; ``page`` puts them in order, and the
-templates lay them out.
+Each module answers one question about a candidate with a ``Part``, or about the traffic as a whole; ``page``
+puts them in order, and the templates lay them out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ Documents = Callable[[], Mapping[str, Any]]
 
 
 def console(
-    report: Documents, models: Documents, rollout: Documents, clock: Callable[[], float] = time.monotonic
+    report: Documents,
+    models: Documents,
+    rollout: Documents,
+    drift: Documents,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Page:
     """The page, made in a thread, by one at a time and at most once in ``FRESH`` seconds.
 
@@ -42,7 +46,7 @@ def console(
     kept: tuple[float, bytes] | None = None
 
     def make() -> bytes:
-        return console_page(report(), models(), rollout(), datetime.now(UTC))
+        return console_page(report(), models(), rollout(), drift(), datetime.now(UTC))
 
     async def page() -> Reply:
         nonlocal kept

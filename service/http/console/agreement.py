@@ -195,7 +195,7 @@ def _worst(worst: Document) -> list[Block]:
         ]
     rows = tuple(
         (
-            Cell(f"{words.variable(text(entry, 'variable'))}: {text(entry, 'label') or 'unknown'}"),
+            Cell(f"{words.variable(text(entry, 'variable'))}: {words.bin_of(text(entry, 'label'))}"),
             Cell(words.count(real(entry, "rows")), number=True),
             Cell(write(real(entry, "rate")), number=True),
             Cell(words.span(write, real(entry, "low"), real(entry, "high")), number=True),

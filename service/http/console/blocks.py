@@ -124,6 +124,20 @@ class Shown:
     """In the order in which they are read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Drift, of the page as a whole."""
+
+    word: str
+    """Of production, for the index."""
+    drifted: bool
+    """Whether production's has."""
+    warnings: tuple[str, ...]
+    as_of: str
+    parts: tuple[Part, ...]
+    """One for each model, production's first."""
+
+
 def cells(*texts: str) -> tuple[Cell, ...]:
     """A row whose first cell is a name and whose others are numbers."""
     return tuple(Cell(text, number=place > 0) for place, text in enumerate(texts))

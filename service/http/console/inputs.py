@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from service.domain.pictures.charts.bars import Bar, Twin, bars, twins
+from service.domain.pictures.charts.bars import Bar, bars
 from service.http.console import words
+from service.http.console.bins import shares
 from service.http.console.blocks import Beside, Block, Chart, Fold, Part, Table, Words, cells, few
 from service.http.console.reading import Document, at, entries, mapping, real, text
 
 MOST_VARIABLES = 20
 MOST_DETAILS = 6
-MOST_BINS = 16
 MOST_APART = 8
 
 
@@ -61,27 +61,7 @@ def _bar(entry: Document) -> Bar:
 
 
 def _detail(entry: Document) -> Chart | None:
-    bins = [
-        (text(found, "label") or "unknown", real(found, "reference"), real(found, "live"))
-        for found in entries(entry, "bins")[:MOST_BINS]
-    ]
-    known = [
-        (name, before, after) for name, before, after in bins if before is not None and after is not None
-    ]
-    sums = [sum(before for _, before, _ in known), sum(after for _, _, after in known)]
-    if not known or min(sums) <= 0:
-        return None
-    pairs = [
-        Twin(
-            name,
-            before / sums[0],
-            after / sums[1],
-            f"{words.share(before / sums[0])} → {words.share(after / sums[1])}",
-        )
-        for name, before, after in known
-    ]
-    title = f"{_name(entry)}: share of the rows in each bin"
-    return Chart(title, twins(pairs, ("reference data", "traffic"), title))
+    return shares(entries(entry, "bins"), "label", f"{_name(entry)}: share of the rows in each bin")
 
 
 def _representative(found: Document) -> list[Block]:

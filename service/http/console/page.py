@@ -1,4 +1,4 @@
-"""The whole page: from the documents of ``/shadow/report``, ``/models`` and ``/rollout`` to HTML.
+"""The whole page: from the documents of ``/shadow/report``, ``/models``, ``/rollout`` and ``/drift`` to HTML.
 
 Pure: nothing is read, and the same documents at the same time give the same bytes.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from service.http.console import agreement, cases, inputs, labels, running, verdict, words
 from service.http.console.blocks import Part, Shown
+from service.http.console.drift import traffic
 from service.http.console.layout import laid_out
 from service.http.console.reading import Document, at, entries, mapping, moment, real, text
 
@@ -28,7 +29,11 @@ FEW = 8
 
 
 def console_page(
-    report: Mapping[str, Any], models: Mapping[str, Any], rollout: Mapping[str, Any], now: datetime
+    report: Mapping[str, Any],
+    models: Mapping[str, Any],
+    rollout: Mapping[str, Any],
+    drift: Mapping[str, Any],
+    now: datetime,
 ) -> bytes:
     """The console, UTF-8.
 
@@ -36,6 +41,7 @@ def console_page(
         report: as ``/shadow/report`` answers it; whatever it lacks is left out of the page.
         models: as ``/models`` answers it.
         rollout: as ``/rollout`` answers it.
+        drift: as ``/drift`` answers it; the same goes for it.
         now: what the age of the evidence is counted from, with a time zone.
     """
     found = entries(report, "candidates")
@@ -52,7 +58,7 @@ def console_page(
         _candidate(entry, place, production, models, rollout, now, most)
         for place, entry in enumerate(found[:most], 1)
     )
-    return laid_out(page, tuple(shown))
+    return laid_out(page, tuple(shown), traffic(drift, now))
 
 
 def _candidate(

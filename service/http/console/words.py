@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -96,6 +97,11 @@ def variable(name: str | None) -> str:
     if not colon:
         return kind
     return rest if kind == "feature" else f"{kind} of {rest}"
+
+
+def bin_of(name: str | None) -> str:
+    """A bin as people call it: without what sorts it, and without what tells words from numbers."""
+    return re.sub(r"^(?:\d\d|is) ", "", name or "unknown")
 
 
 def amount(value: float | None) -> str:

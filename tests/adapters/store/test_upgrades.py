@@ -8,16 +8,17 @@ from string import Template
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, insert, inspect, select, text
 
 from service.adapters.store.database import Database
 from service.adapters.store.store import Store
-from service.adapters.store.tables import METADATA, SCHEMA
-from service.adapters.store.upgrades import upgrade
+from service.adapters.store.tables import METADATA, PAIRINGS, SCHEMA, TOTALS
+from service.adapters.store.upgrades import STEPS, upgrade
 from service.domain.labels import Filed, LabelConflict
 from service.errors import StoreError
 from tests.adapters.store.answers import CREDIT, Pupil, given
 from tests.adapters.store.comparisons import ALL, Judge, answers, batch, key, total
+from tests.adapters.store.counts import SLOT, read, rows
 
 VERSION_1 = """
 CREATE TABLE understudy_schema (version INTEGER NOT NULL);
@@ -143,9 +144,27 @@ def test_the_first_service_refuses_a_store_that_was_upgraded(old: str, make: Cal
     store = make()
     store.learnt()
     with store._database.begin() as connection:
-        with pytest.raises(StoreError, match="version 2, this service knows them up to 1"):
+        with pytest.raises(StoreError, match="version 3, this service knows them up to 1"):
             upgrade(connection, ())
+        assert connection.execute(select(SCHEMA.c.version)).scalar_one() == 3
+
+
+def test_evidence_of_a_second_version_stays_and_rows_by_bin_are_taken(
+    old: str, make: Callable[[], Store]
+) -> None:
+    database = Database(old, patience=10)
+    with database._engine.begin() as connection:  # what the second service made of it
+        upgrade(connection, STEPS[:1])
         assert connection.execute(select(SCHEMA.c.version)).scalar_one() == 2
+        judge = {"digest": "0" * 32, "production": "credit:1", "candidate": "credit:2"}
+        connection.execute(insert(PAIRINGS).values(id=7, description="", since=1.0, written_at=2.0, **judge))
+        sums = np.array([5.0]).astype("<f8").tobytes()
+        connection.execute(insert(TOTALS).values(pairing=7, book=ALL.book, page=ALL.name, sums=sums))
+    database.close()
+    store = make()
+    assert store.add_rows(rows(1, {SLOT: [1, 2]}))
+    assert total(store.sums(key())[0], ALL) == [5]
+    assert read(store) == {SLOT: [1, 2]}
 
 
 def test_services_that_upgrade_at_once_upgrade_once(old: str, make: Callable[[], Store]) -> None:

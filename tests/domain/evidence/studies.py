@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from service.domain.binning import Binning, labels, numbers
 from service.domain.conditions import Compare
 from service.domain.disagreement.measure import Compared, Pair
 from service.domain.evidence.bins import Bins
@@ -14,7 +15,6 @@ from service.domain.evidence.document import Study
 from service.domain.evidence.measures import DISAGREEMENT, JUDGEMENT
 from service.domain.evidence.sheet import sheet
 from service.domain.evidence.speed import run
-from service.domain.evidence.tallied import Variable
 from service.domain.evidence.verdict import Rules
 from service.domain.observation import OUTCOMES as OUTCOME_NAMES
 from service.domain.schema import Feature
@@ -24,9 +24,12 @@ from tests.domain.models import spec
 YOUNG = Slice("young", Compare(0, "<", 30.0))
 PRODUCTION = spec("prod", Feature("age", "float"))
 PAIR = Pair(PRODUCTION, spec("new", Feature("age", "float")), cuts=(0.25, 0.5, 0.75))
-VARIABLES = (
-    Variable("score", (25, 25, 25, 25, 0), (0.25, 0.5, 0.75)),
-    Variable("feature:age", (50, 50, 0), (40.0,)),
+BINNING = Binning.of(
+    [
+        numbers("score", (25, 25, 25, 25), 0, (0.25, 0.5, 0.75), 0.0, 1.0),
+        labels(PRODUCTION.classes, (50, 50)),
+        numbers("feature:age", (50, 50), 0, (40.0,), 20.0, 60.0),
+    ]
 )
 
 
@@ -37,7 +40,7 @@ def study(rules: Rules | None = None) -> Study:
         sheet(PAIR, JUDGEMENT),
         sheet(replace(PAIR, candidate=PRODUCTION), DISAGREEMENT),
         (YOUNG.name,),
-        Bins.of(PRODUCTION, VARIABLES),
+        Bins(PRODUCTION, BINNING),
         rules or Rules(),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.binning import numbers
 from service.domain.evidence.representative import LEAST_ROWS, MOST_SHOWN, representative
-from service.domain.evidence.tallied import COLUMNS, Tallied, Variable
+from service.domain.evidence.tallied import COLUMNS, Tallied
 
 EVEN, SKEWED = np.full(10, 0.1), np.linspace(1, 9, 10) / 50
 SLIGHTLY = np.linspace(0.9, 1.1, 10) / 10
@@ -14,10 +15,10 @@ SLIGHTLY = np.linspace(0.9, 1.1, 10) / 10
 
 def tallied(kept: NDArray, left_out: NDArray, name: str = "score") -> Tallied:
     """A variable of ten bins without missing values."""
-    variable = Variable(name, (100,) * 10 + (0,), edges=tuple(float(edge) for edge in range(9)))
-    compared = np.zeros((11, COLUMNS))
-    compared[:10, 0] = kept
-    return Tallied(variable, compared, np.append(left_out, 0.0))
+    variable = numbers(name, (100,) * 10, 0, range(1, 10), 0.0, 10.0).variable
+    compared, others = np.zeros((13, COLUMNS)), np.zeros(13)
+    compared[1:11, 0], others[1:11] = kept, left_out
+    return Tallied(variable, compared, others)
 
 
 def drawn(

@@ -10,18 +10,21 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from service.domain.binning import Binning, numbers
 from service.domain.evidence import worst_slices as module
 from service.domain.evidence.bets import log_needed
 from service.domain.evidence.bins import Bins
 from service.domain.evidence.books import Books, add
 from service.domain.evidence.sequential import proportion
-from service.domain.evidence.tallied import Tallied, Variable
+from service.domain.evidence.tallied import Tallied
 from service.domain.evidence.worst_slices import CLOSELY, MOST_FOUND, worst_slices
 from service.domain.schema import Feature, Task
 from tests.domain.models import spec
 
 FEATURES = 12
 BINS = 10
+EACH = BINS + 3
+"""With what is below, above and missing."""
 ALPHA = 0.05
 
 
@@ -30,9 +33,8 @@ def bins(task: Task = "binary", features: int = FEATURES) -> Bins:
     names = [Feature(f"x{number}", "float", missing=True) for number in range(features)]
     edges = tuple((place + 1) / BINS for place in range(BINS - 1))
     known = ["score", *(f"feature:{each.name}" for each in names)]
-    return Bins.of(
-        spec("m", *names, task=task), [Variable(name, (100,) * 10 + (0,), edges) for name in known]
-    )
+    cuts = (numbers(name, (100,) * BINS, 0, edges, 0.0, 1.0) for name in known)
+    return Bins(spec("m", *names, task=task), Binning.of(cuts))
 
 
 def batch(
@@ -56,9 +58,9 @@ def test_a_planted_slice_is_found_by_its_name() -> None:
     rows, scores = batch(rng, 20_000)
     planted = (rows[:, 4] >= 0.3) & (rows[:, 4] < 0.4)
     found = chosen.worst_slices(flips(chosen, rows, scores, np.where(planted, 0.10, 0.04), rng), ALPHA)
-    assert (found["looks"], found["alpha"], found["of"]) == ((FEATURES + 1) * (BINS + 1), ALPHA, "flips")
+    assert (found["looks"], found["alpha"], found["of"]) == ((FEATURES + 1) * EACH, ALPHA, "flips")
     (worst,) = found["found"]
-    assert (worst["variable"], worst["label"]) == ("feature:x4", "0.3 to 0.4")
+    assert (worst["variable"], worst["label"]) == ("feature:x4", "04 0.3 to 0.4")
     assert worst["rows"] == planted.sum()
     assert worst["rate"] == worst["flips"] / worst["rows"] == pytest.approx(0.10, abs=0.02)
     assert worst["low"] < 0.10 < worst["high"]
@@ -83,7 +85,7 @@ def test_of_values_the_mean_gap_is_what_is_worse() -> None:
     found = chosen.worst_slices(books, ALPHA)
     (worst,) = found["found"]
     assert found["of"] == "gap"
-    assert (worst["variable"], worst["label"], worst["flips"]) == ("feature:x0", "0.9 or more", 0)
+    assert (worst["variable"], worst["label"], worst["flips"]) == ("feature:x0", "10 0.9 to 1", 0)
     assert worst["low"] < 0.2 < worst["high"]
     assert worst["rest_rate"] == pytest.approx(0.1, abs=0.01)
 
@@ -164,7 +166,7 @@ def _exhaustively(tallies: Any, level: float) -> set[tuple[str, str]]:
         for place, sums in enumerate(each.compared):
             rest = whole - sums
             if sums[0] and proportion(sums[1], sums[0], level).low > proportion(rest[1], rest[0], level).high:
-                found.add((each.variable.name, each.variable.labels[place]))
+                found.add((each.variable.name, each.variable.names[place]))
     return found
 
 
@@ -205,5 +207,5 @@ def test_a_variable_with_all_rows_in_one_bin_has_no_rest_to_be_worse_than() -> N
 def test_every_bin_of_every_variable_is_paid_for() -> None:
     few = bins(features=1).worst_slices({}, ALPHA)["looks"]
     many = bins(features=50).worst_slices({}, ALPHA)["looks"]
-    assert (few, many) == (2 * (BINS + 1), 51 * (BINS + 1))
+    assert (few, many) == (2 * EACH, 51 * EACH)
     assert log_needed(ALPHA / many) > log_needed(ALPHA / few)

@@ -1,0 +1,145 @@
+"""What this service's processes write of themselves: a line of JSON each, or a line for people.
+
+No line holds a value of a row: of exceptions it has the type, the place, and only the text that
+``service.errors.text_for_logs`` lets pass.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from service.errors import ExplanationError, InferenceError, text_for_logs
+from service.sections import LogSettings
+
+FIELDS = "fields"
+"""The attribute of a record that holds more about it, by name."""
+MOST_FRAMES = 20
+"""Of a stack so many are told, the innermost."""
+MOST_CAUSES = 5
+OTHERS = (None, "bentoml", "circus", "uvicorn.error")
+"""Loggers that are not ours and write into the same stream; None is the root of all."""
+
+
+def log_to_stderr(settings: LogSettings) -> None:
+    """Writes what this process logs to standard error, others' lines in the same form as ours.
+
+    Called once BentoML has configured its own loggers, which it does before it loads a service.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
+    handler.setLevel(settings.level.upper())
+    logger = logging.getLogger("understudy")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(settings.level.upper())
+    for name in OTHERS:
+        other = logging.getLogger(name)
+        other.handlers = [handler]
+        other.propagate = False
+    access = logging.getLogger("uvicorn.access")  # uvicorn builds a line per request unless nobody listens
+    access.handlers = []
+    access.propagate = False
+    if settings.format == "json":  # else what Python itself writes would be the only lines that are none
+        logging.captureWarnings(True)
+        sys.excepthook = _uncaught
+        threading.excepthook = _uncaught_in_thread
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, pid, and more where known."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+            "pid": record.process,
+            **getattr(record, FIELDS, {}),
+        }
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            line["exception"] = described(error)
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # half of a surrogate pair, say
+            return json.dumps(line, default=str)
+
+
+class TextLines(logging.Formatter):
+    """The same for people: time, level, logger, message, then what else is known as ``name=value``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and an indented one for each frame of an exception."""
+        named = getattr(record, FIELDS, {})
+        fields = "".join(f" {name}={value}" for name, value in named.items() if value is not None)
+        line = f"{_time(record)} [{record.levelname}] [{record.name}] {_message(record)}{fields}"
+        error: dict[str, Any] | None = None
+        if record.exc_info and record.exc_info[1] is not None:
+            error = described(record.exc_info[1])
+        while error is not None:
+            told = "" if error["text"] is None else f": {error['text']}"
+            line += "".join(f"\n    {part}" for part in (f"{error['type']}{told}", *error["stack"]))
+            error = error.get("cause")
+        return line
+
+
+def described(error: BaseException, depth: int = MOST_CAUSES) -> dict[str, Any]:
+    """An exception for a log: its type, its text where that may be told, where it was raised, and why."""
+    text = text_for_logs(error)
+    found: dict[str, Any] = {
+        "type": type(error).__name__,
+        "text": None if text == type(error).__name__ else text,
+        "stack": _stack(error.__traceback__),
+    }
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and depth:
+        found["cause"] = described(cause, depth - 1)
+    return found
+
+
+def _stack(traceback: TracebackType | None) -> list[str]:
+    """Where an exception passed, outermost first; the code itself would be read from disk."""
+    places = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        places.append(f"{code.co_filename}:{traceback.tb_lineno} in {code.co_name}")
+        traceback = traceback.tb_next
+    return places[-MOST_FRAMES:]
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message; models and methods that fail may name what they failed on, see ``text_for_logs``."""
+    if record.name == "asyncio":  # goes on with the task and whatever it failed of
+        return record.getMessage().partition("\n")[0]
+    if not isinstance(record.args, tuple) or not record.args:
+        return record.getMessage()
+    careful = tuple(
+        text_for_logs(each) if isinstance(each, InferenceError | ExplanationError) else each
+        for each in record.args
+    )
+    return str(record.msg) % careful
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    logging.getLogger("understudy").critical("uncaught", exc_info=(kind, error, traceback))
+
+
+def _uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
+    if arguments.exc_value is not None:
+        where = arguments.thread.name if arguments.thread is not None else "a thread"
+        logging.getLogger("understudy").critical("%s ended", where, exc_info=arguments.exc_value)

@@ -1,0 +1,206 @@
+"""Scenes: what replicas export for a while, and which alerts fire when.
+
+A scene feeds families as the service exports them, a value a minute, and both rule files are evaluated every
+five minutes, recording rules first. So an alert that holds from minute t on and must last 15 minutes is
+pending at t, t + 5 and t + 10, and fires at t + 15.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.prometheus import alerts, recording
+from deploy.prometheus.alarms.alarm import PREFIX, RUNBOOKS
+from deploy.prometheus.promql import Group
+from tests.conftest import locate
+from tests.deploy.promtool import selector
+
+Labels = Mapping[str, str]
+EVALUATION = "5m"
+JOB = {"job": "shop", "instance": "a"}
+"""Of every scraped series that says nothing else."""
+FIRING = 'ALERTS{alertstate="firing"}'
+
+
+def steady(rate: float, minutes: int) -> list[float]:
+    """A counter that grows evenly from 0."""
+    return grown((rate, minutes))
+
+
+def grown(*phases: tuple[float, int]) -> list[float]:
+    """A counter from 0 on, by phases of so much a minute for so many minutes."""
+    values = [0.0]
+    for rate, minutes in phases:
+        values += [values[-1] + rate * (minute + 1) for minute in range(minutes)]
+    return values
+
+
+def held(*phases: tuple[float | None, int]) -> list[float | None]:
+    """A gauge that has a value for so many minutes; None where it is not exported."""
+    return [value for value, minutes in phases for _ in range(minutes)]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Which alerts fire at one minute: all of them, each with its labels."""
+
+    minute: int
+    firing: tuple[Labels, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What people read of one alert that fires."""
+
+    minute: int
+    labels: Labels
+    summary: str
+    description: str
+
+
+@dataclass(slots=True)
+class Scene:
+    """What happens, and what is told of it."""
+
+    name: str
+    series: list[dict[str, str]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+
+    def has(self, name: str, labels: Labels, values: Sequence[float | None]) -> Scene:
+        """Adds a series with a value for each minute."""
+        words = " ".join("_" if value is None else f"{value:.12g}" for value in values)
+        self.series.append({"series": selector(name, {**JOB, **labels}), "values": words})
+        return self
+
+    def quiet(self, *minutes: int) -> Scene:
+        """That nothing fires at these minutes."""
+        return self.fires_at(minutes)
+
+    def fires(self, minute: int, *firing: Labels) -> Scene:
+        """That these alerts fire, and no others; ``alertname`` without its prefix."""
+        return self.fires_at([minute], *firing)
+
+    def fires_at(self, minutes: Iterable[int], *firing: Labels) -> Scene:
+        full = tuple({**labels, "alertname": PREFIX + labels["alertname"]} for labels in firing)
+        self.checks += [Check(minute, full) for minute in minutes]
+        return self
+
+    def tells(self, minute: int, labels: Labels, summary: str, description: str) -> Scene:
+        """What one of the alerts says that fire then."""
+        full = {**labels, "alertname": PREFIX + labels["alertname"]}
+        self.told.append(Told(minute, full, summary, description))
+        return self
+
+    @property
+    def alerts(self) -> frozenset[str]:
+        """Names of the alerts that fire at some time."""
+        return frozenset(labels["alertname"] for check in self.checks for labels in check.firing)
+
+    def test(self, only: frozenset[str] | None = None) -> dict[str, Any]:
+        """As promtool has it; ``only`` about these alerts where it is given."""
+        return {
+            "name": self.name,
+            "interval": "1m",
+            "input_series": self.series,
+            "promql_expr_test": [*(_firing(check, only) for check in self.checks), *self.recorded],
+            "alert_rule_test": [*_tellings(self.told)] if only is None else [],
+        }
+
+
+def _firing(check: Check, only: frozenset[str] | None) -> dict[str, Any]:
+    chosen = FIRING if only is None else FIRING.replace("}", f', alertname=~"{"|".join(sorted(only))}"}}')
+    expected = [labels for labels in check.firing if only is None or labels["alertname"] in only]
+    samples = [
+        {"labels": selector("ALERTS", {**each, "alertstate": "firing"}), "value": 1} for each in expected
+    ]
+    return {"expr": chosen, "eval_time": f"{check.minute}m", "exp_samples": samples}
+
+
+def _tellings(told: Iterable[Told]) -> Iterator[dict[str, Any]]:
+    """promtool wants to know all alerts of a name at once."""
+    together: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for each in told:
+        labels = dict(each.labels)
+        name = labels.pop("alertname")
+        annotations = {
+            "summary": each.summary,
+            "description": each.description,
+            "runbook_url": f"{RUNBOOKS}/{name}.md",
+        }
+        expected = {"exp_labels": labels, "exp_annotations": annotations}
+        together.setdefault((each.minute, name), []).append(expected)
+    for (minute, name), expected_alerts in together.items():
+        yield {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": expected_alerts}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Scenes under some rules."""
+
+    groups: Sequence[Group]
+    tests: Sequence[dict[str, Any]]
+    evaluation: str = EVALUATION
+
+    def write(self, folder: Path, name: str) -> Path:
+        """Its files, in JSON, which YAML is a kind of, since that is written a hundred times faster."""
+        rules, path = folder / f"{name}.rules.yml", folder / f"{name}.yml"
+        rules.write_text(json.dumps({"groups": self.groups}), encoding="utf-8")
+        document = {
+            "rule_files": [rules.name],
+            "evaluation_interval": self.evaluation,
+            "group_eval_order": [group["name"] for group in self.groups],
+            "tests": self.tests,
+        }
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return path
+
+
+def shipped() -> list[Group]:
+    """All rules, recording rules first."""
+    return [*recording.groups(), *alerts.groups()]
+
+
+def objections(trials: Mapping[str, Trial], folder: Path, processes: int = 2) -> dict[str, str]:
+    """What promtool has to say against each trial, by its name; nothing where all went as expected."""
+    paths = {
+        name: trial.write(folder, f"trial-{place}") for place, (name, trial) in enumerate(trials.items())
+    }
+    names = list(paths)
+    parts = [names[start::processes] for start in range(processes)]
+    with ThreadPoolExecutor(processes) as pool:
+        found = pool.map(lambda part: _run([paths[name] for name in part]), [part for part in parts if part])
+        said = [text for texts in found for text in texts]
+    ordered = [name for part in parts for name in part]
+    by_name = dict(zip(ordered, said, strict=True))
+    return {name: by_name[name] for name in names}
+
+
+def _run(paths: Sequence[Path]) -> list[str]:
+    """What promtool says of each file, in their order."""
+    program = locate("promtool")
+    assert program is not None
+    command = [program, "test", "rules", *paths]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False
+    )
+    parts = done.stdout.split("Unit Testing: ")[1:]
+    assert len(parts) == len(paths), done.stdout
+    for word in ("parse error", "unmarshal", "no such file"):  # what cannot be read is no verdict on a rule
+        assert word not in done.stdout, done.stdout
+    return ["" if "SUCCESS" in part else part for part in parts]
+
+
+def load(path: Path) -> list[Group]:
+    """The groups of a rule file."""
+    groups: list[Group] = yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    return groups

@@ -1,0 +1,255 @@
+"""Scenes of traffic that drifts, and of drift that nobody sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from load_tests.recorded import sample
+from service.domain.drift.alerting import EXCESS, PAGE_EXCESS
+from service.domain.drift.psi_excess import PsiExcess
+from tests.deploy.scenes import Labels, Scene, grown, held, steady
+
+MODEL = {"model": "credit", "version": "gbm-1"}
+AGE = "feature:Age"
+BINS = tuple(f"{place:02} {place} to {place + 1}" for place in range(1, 13))
+FLAT = dict.fromkeys(BINS, 1.0)
+
+
+def tilted(slope: float) -> dict[str, float]:
+    """Shares that grow or fall by a factor from bin to bin."""
+    weights = np.exp(slope * np.linspace(-1, 1, len(BINS)))
+    return dict(zip(BINS, (weights / weights.sum()).tolist(), strict=True))
+
+
+def drifted(excess: float, rows: float, known: float) -> dict[str, float]:
+    """Shares whose bias-corrected PSI against as many rows in every bin is ``excess``."""
+    reference = {name: known / len(BINS) for name in BINS}
+    low, high = 0.0, 6.0
+    while high - low > 1e-9:
+        slope = (low + high) / 2
+        live = {name: rows * share for name, share in tilted(slope).items()}
+        if PsiExcess().value(sample(reference, live)) < excess:
+            low = slope
+        else:
+            high = slope
+    return tilted(high)
+
+
+def counted(
+    scene: Scene,
+    known: Mapping[str, float],
+    phases: Sequence[tuple[float, int, Mapping[str, float]]],
+    role: str = "production",
+    variable: str = AGE,
+    **more: str,
+) -> Scene:
+    """A variable's rows by bin: rows a minute, minutes and shares of each phase; and its reference rows."""
+    minutes = 1 + sum(minutes for _, minutes, _ in phases)
+    about = {**MODEL, "variable": variable, **more}
+    for name, rows in known.items():
+        live = grown(*((rate * shares.get(name, 0.0), length) for rate, length, shares in phases))
+        scene.has("understudy_distribution_rows_total", {**about, "role": role, "bin": name}, live)
+        scene.has("understudy_reference_rows", {**about, "bin": name}, held((rows, minutes)))
+    return scene
+
+
+def flat(known: float) -> dict[str, float]:
+    return {name: known / len(BINS) for name in BINS}
+
+
+def drift(severity: str, role: str = "production", variable: str = AGE) -> Labels:
+    about = {**MODEL, "role": role, "variable": variable}
+    return {"alertname": f"Drift{severity.title()}", "severity": severity, **about}
+
+
+def psi() -> Iterator[Scene]:
+    """Each bound of the two alerts on PSI: just beyond, and each of them alone just missed.
+
+    Six hours are told from one by half an hour of much traffic before the last hour.
+    """
+    # about the excess: rows of the reference data at which z is between 4 and 8, and at which it is below 4
+    sizes = (("ticket", EXCESS, 600, 200), ("page", PAGE_EXCESS, 300, 80))
+    for severity, bound, sure, unsure in sizes:
+        below = [drift("ticket")] if severity == "page" else []
+
+        def scene(name: str, known: float, *phases: tuple[float, int, float], of: str = severity) -> Scene:
+            shares = [(rate, length, drifted(excess, 60 * rate, known)) for rate, length, excess in phases]
+            return counted(Scene(f"drift {of}: {name}"), flat(known), shares)
+
+        # 40 rows a minute: 500 after 12.5 minutes, seen after 15
+        rising = scene("beyond every bound", sure, (40, 45, 1.5 * bound)).quiet(25)
+        yield rising.fires(30, *below, drift(severity))
+        calm = scene("the last hour is back", 5_000, (400, 30, 2 * bound), (100, 80, 0.7 * bound))
+        yield calm.fires(110, *below)
+        burst = scene("an hour of six", 5_000, (1_000, 30, 0.5 * bound), (100, 80, 1.5 * bound))
+        yield burst.fires(110, *below)
+        yield scene("the last hour is unsure", unsure, (60, 30, 2.2 * bound), (10, 80, 1.4 * bound)).quiet(
+            110
+        )
+        yield scene("six hours are unsure", unsure, (60, 30, 0.9 * bound), (10, 80, 3 * bound)).quiet(110)
+
+
+def candidates() -> Iterator[Scene]:
+    """A candidate's drift is worth a ticket and nobody's sleep."""
+    shares = drifted(3 * PAGE_EXCESS, 6_000, 5_000)
+    scene = Scene("drift of a candidate")
+    counted(scene, flat(5_000), [(100, 60, shares)], role="candidate")
+    yield scene.fires(60, drift("ticket", role="candidate"))
+
+    idle = counted(Scene("drift, then silence"), flat(5_000), [(100, 60, shares), (0, 70, FLAT)])
+    yield idle.fires(60, drift("ticket"), drift("page")).quiet(130)
+
+    scene = Scene("drift seen by two replicas, each of which sees too little")
+    for replica in "ab":
+        counted(scene, flat(5_000), [(5, 100, shares)], instance=replica)
+    yield scene.fires(100, drift("ticket"), drift("page"))
+
+
+def unusual(kind: str, name: str) -> Iterator[Scene]:
+    """More rows than in the reference data are in one bin: missing, or strange."""
+    alert = {
+        "alertname": "UnseenValues", "severity": "ticket", "kind": kind, "role": "production", **MODEL,
+        "variable": AGE,
+    }  # fmt: skip
+
+    def scene(title: str, known: float, share: float, *phases: tuple[float, int, float]) -> Scene:
+        def shares(one: float) -> dict[str, float]:
+            return {"01 0 to 90": 1 - one, name: one}
+
+        reference = {each: known * part for each, part in shares(share).items()}
+        rows = [(rate, length, shares(one)) for rate, length, one in phases]
+        return counted(Scene(f"{kind} values: {title}"), reference, rows)
+
+    # z is above 4 from 370 rows on, so that 500 decide
+    yield scene("enough rows", 20_000, 0.01, (40, 40, 0.06)).quiet(25).fires(30, alert)
+    # 500 rows after 10 minutes, z above 4 after 12, above 8 after 48
+    yield scene("sure enough", 200_000, 0.015, (60, 40, 0.045)).quiet(25).fires(30, alert)
+    yield scene("a little more", 20_000, 0.01, (200, 80, 0.025)).quiet(80)
+    yield scene("not twice as many", 20_000, 0.05, (200, 80, 0.08)).quiet(80)
+    yield scene("the last hour is back", 20_000, 0.01, (1_000, 30, 0.05), (200, 80, 0.025)).quiet(110)
+    yield scene("an hour of six", 20_000, 0.01, (1_000, 30, 0.02), (100, 80, 0.06)).quiet(110)
+
+
+def unheard() -> Iterator[Scene]:
+    """Values that the reference data had as often, all of them, are no news; nor are none."""
+    scene = Scene("a feature that is always missing")
+    yield counted(scene, {"missing": 500.0}, [(100, 60, {"missing": 1.0})]).quiet(60)
+    scene = Scene("a feature that is missing from now on")
+    counted(scene, {"01 0 to 90": 900.0, "missing": 0.0}, [(100, 60, {"missing": 1.0})])
+    about = {**MODEL, "role": "production", "variable": AGE}
+    lost = {"alertname": "UnseenValues", "severity": "ticket", "kind": "missing", **about}
+    yield scene.fires(60, lost, drift("ticket"), drift("page"))
+
+
+def told_apart() -> Iterator[Scene]:
+    """The two-sample test."""
+    alert = {"alertname": "TwoSampleDiffers", "severity": "ticket", **MODEL}
+
+    def scene(title: str, rate: float, accuracy: float, minutes: int = 60) -> Scene:
+        made = Scene(f"two samples: {title}")
+        for correct, share in (("true", accuracy), ("false", 1 - accuracy)):
+            values = steady(rate * share, minutes)
+            made.has("understudy_two_sample_rows_total", {**MODEL, "correct": correct}, values)
+        return made
+
+    yield scene("enough rows", 40, 0.65).quiet(40).fires(45, alert)
+    yield scene("sure enough", 100, 0.57).quiet(35).fires(40, alert)
+    yield scene("a difference that does not matter", 5_000, 0.53).quiet(60)
+    yield scene("unsure", 12, 0.57, 120).quiet(120)
+    yield scene("nobody looks", 0, 0.6).quiet(60)
+
+
+def blind() -> Iterator[Scene]:
+    """Rows are answered, but not counted."""
+    alert = {"alertname": "DriftBlind", "severity": "ticket", "job": "shop", "instance": "a", **MODEL}
+
+    def scene(
+        title: str, rate: float, counts: float | None, minutes: int = 90, arm: str = "production"
+    ) -> Scene:
+        made = Scene(f"blind for drift: {title}")
+        about = {**MODEL, "arm": arm}
+        for label, share in (("good", 0.9), ("bad", 0.1)):
+            made.has("understudy_predictions_total", {**about, "label": label}, steady(rate * share, minutes))
+        if counts is not None:
+            outcomes = {"counted": counts, "shadow_down": rate - counts}
+            for outcome, rows in outcomes.items():
+                labels = {"outcome": outcome}
+                made.has("understudy_distribution_outcomes_total", labels, steady(rows, minutes))
+        return made
+
+    def seen(made: Scene, rate: float, minutes: int = 90, **more: str) -> Scene:
+        return counted(made, flat(5_000), [(rate, minutes, tilted(0))], **more)
+
+    yield scene("nothing is counted", 42, 0).quiet(25).fires(30, alert)
+    yield seen(scene("one replica of two", 42, 0), 42, instance="b").quiet(25).fires(30, alert)
+    yield scene("counted, but nothing recorded", 42, 42).quiet(25).fires(30, alert)
+    yield seen(scene("all is well", 42, 42), 42).quiet(90)
+    yield (
+        seen(scene("another replica has no traffic", 42, 42), 42)
+        .has("understudy_distribution_outcomes_total", {"outcome": "counted", "instance": "b"}, steady(0, 90))
+        .quiet(90)
+    )
+    yield scene("hardly any traffic", 7, 0, 120).quiet(120)
+    yield scene("drift is not watched", 42, None).quiet(90)
+    yield scene("the canary answers everybody", 42, 0, arm="canary").quiet(90)
+    candidate = seen(scene("only a candidate is counted", 42, 42), 42, role="candidate")
+    yield candidate.quiet(25).fires(30, alert)
+
+
+def bins() -> Iterator[Scene]:
+    """Replicas that do not agree on what a bin is."""
+    alert = {"alertname": "BinsDiffer", "severity": "ticket", **MODEL, "variable": AGE}
+    old = {"00 below 0": 0.0, "01 0 to 18": 300.0, "02 above 18": 0.0, "missing": 5.0}
+    new = {"00 below 0": 0.0, "01 0 to 17": 300.0, "02 above 17": 0.0, "missing": 5.0}
+    more = {**old, "02 18 to 30": 20.0}
+    quiet = [(0.0, 40, FLAT)]
+
+    def replicas(title: str, **reference: Mapping[str, float]) -> Scene:
+        scene = Scene(f"bins: {title}")
+        for replica, known in reference.items():
+            counted(scene, known, quiet, instance=replica)
+        return scene
+
+    yield replicas("the same", a=old, b=old).quiet(40)
+    yield replicas("another cut", a=old, b=new).quiet(10).fires(15, alert)
+    yield replicas("one more", a=old, b=more).quiet(10).fires(15, alert)
+    yield replicas("other reference rows", a=old, b={**old, "missing": 6.0}).quiet(10).fires(15, alert)
+    scene = Scene("bins: of another version")
+    counted(scene, old, quiet)
+    counted(scene, more, quiet, version="gbm-2", instance="b")
+    yield counted(scene, new, quiet, variable="score").quiet(40)
+
+    rows = {**MODEL, "role": "production", "variable": AGE}
+    scene = replicas("live rows where no reference row is known", a=old)
+    scene.has("understudy_distribution_rows_total", {**rows, "bin": "03 above 90"}, steady(0, 40))
+    yield scene.quiet(10).fires(15, alert)
+    scene = replicas("no live rows of a bin of the reference data", a=old)
+    reference = {**MODEL, "variable": AGE, "bin": "03 above 90"}
+    scene.has("understudy_reference_rows", reference, held((4, 41)))
+    yield scene.quiet(10).fires(15, alert)
+    scene = Scene("bins: reference data of a variable that nobody counts")
+    yield scene.has("understudy_reference_rows", reference, held((4, 41))).quiet(40)
+
+    scene = Scene("bins: an update within ten minutes")
+    for replica, known, since, until in (("a", old, 0, 20), ("b", new, 12, 60)):
+        for name, count in known.items():
+            present = held((None, since), (count, until - since), (None, 60 - until))
+            counts = held((None, since), (0, until - since), (None, 60 - until))
+            labels = {"bin": name, "instance": replica}
+            scene.has("understudy_reference_rows", {**MODEL, "variable": AGE, **labels}, present)
+            scene.has("understudy_distribution_rows_total", {**rows, **labels}, counts)
+    yield scene.fires_at(range(0, 60, 5))
+
+
+def scenes() -> Iterator[Scene]:
+    """All of them."""
+    yield from psi()
+    yield from candidates()
+    yield from unusual("missing", "missing")
+    yield from unusual("unseen", "unseen")
+    yield from unheard()
+    yield from told_apart()
+    yield from blind()
+    yield from bins()
