@@ -23,6 +23,7 @@ def run(
     sections: Mapping[str, Make],
     beside: Sequence[str],
     arguments: Sequence[str] | None = None,
+    on_request: Sequence[str] = (),
 ) -> int:
     """Measures what is asked for and writes the report; 1 where a target is missed.
 
@@ -32,6 +33,7 @@ def run(
         sections: what can be measured, by name.
         beside: packages whose versions matter here beside those of every run.
         arguments: of the command line.
+        on_request: sections that run only where ``--only`` names them.
     """
     program = f"python -m load_tests.{name}"
     parser = argparse.ArgumentParser(prog=program, description=about)
@@ -52,7 +54,7 @@ def run(
         made = {
             each: _made(each, make, circumstances)
             for each, make in sections.items()
-            if each in (options.only or sections)
+            if (each in options.only if options.only else each not in on_request)
         }
     finally:
         os.sched_setaffinity(0, usable)

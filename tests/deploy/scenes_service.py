@@ -138,8 +138,8 @@ def mismatch() -> Iterator[Scene]:
     yield split("two fifths too many", 20, 0.4, tenth).quiet(70).fires(75, told).tells(
         75, told, "The canary credit:gbm-2 does not get its share of the requests",
         "In the last hour credit:gbm-2 answered 4.6 standard deviations more requests than its share (below "
-        "0: less), and one of the two arms is off by more than 25%. What is said of the canary may be of other "
-        "callers than production's.",
+        "0: less), and one of the two arms is off by more than 25%. What is said of the canary may be of "
+        "other callers than production's.",
     )  # fmt: skip
     yield split("two fifths too few", 20, -0.4, tenth).quiet(70).fires(75, told)
     yield split("none", 20, -1, tenth).fires(75, told)
