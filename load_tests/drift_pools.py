@@ -89,7 +89,9 @@ def changes(usual: Demo, random: np.random.Generator) -> list[Change]:
     """Everything that is planted."""
     before = usual.pool()
     found = [
-        Change(f"{SHIFTED} + {shift} sd", before, usual.pool(lambda rows, by=shift: _shifted(usual, rows, by)))
+        Change(
+            f"{SHIFTED} + {shift} sd", before, usual.pool(lambda rows, by=shift: _shifted(usual, rows, by))
+        )
         for shift in (0.1, 0.3, 0.5)
     ]
     found += [_missing(usual, before, twice, random) for twice in (usual.missing(MISSED), _reference(usual))]
@@ -122,15 +124,15 @@ def _new_word(usual: Demo, random: np.random.Generator) -> Change:
     """A world without the word, until it is there: its reference rows and its applications are left out."""
     column = usual.spec.schema.names().index(WORDED)
     word = usual.spec.schema.features[column].categories.index(WORD)
-    without = replace(usual, binning=_forgotten(usual.binning), rows=usual.rows[usual.rows[:, column] != word])
+    without = replace(
+        usual, binning=_forgotten(usual.binning), rows=usual.rows[usual.rows[:, column] != word]
+    )
 
     def appeared(rows: Rows) -> Rows:
         rows[random.random(len(rows)) < APPEARING, column] = word
         return rows
 
-    return Change(
-        f"{WORDED}: an unseen word in {APPEARING:.0%}", without.pool(), without.pool(appeared)
-    )
+    return Change(f"{WORDED}: an unseen word in {APPEARING:.0%}", without.pool(), without.pool(appeared))
 
 
 def _forgotten(binning: Binning) -> Binning:

@@ -25,8 +25,8 @@ HOUR = 3_600 // SLOT_SECONDS
 DAY = 24 * HOUR
 LASTING = 3
 """Slots for which an alert must have been due before it fires: 15 minutes."""
-CREEPING_EXCESS = 0.03
-"""Of the rule for small changes, over a day."""
+CREEPING_EXCESS = 0.05
+"""Of a rule of low severity over a day: small but sure."""
 
 Floats: TypeAlias = NDArray[np.float64]
 Looks: TypeAlias = NDArray[np.bool_]
@@ -149,17 +149,14 @@ class Said:
     page: Looks
     unusual: Looks
     """Missing or unseen values."""
+    slow: Looks
+    """As a ticket, but over a day alone: for models that few rows come to."""
     creeping: Looks
-    """A rule of low severity: small but sure over a day."""
+    """The same from ``CREEPING_EXCESS`` on."""
     psi: Looks
     """The usual rule, PSI > 0.2 over an hour."""
     psi_low: Looks
     """PSI > 0.1."""
-
-    @property
-    def shipped(self) -> Looks:
-        """Any alert that ships and is about a single variable."""
-        return self.ticket | self.unusual
 
     def items(self) -> Iterator[tuple[str, Looks]]:
         yield from vars(self).items()
@@ -182,13 +179,14 @@ def said(binning: Binning, live: Floats) -> Said:
             sure = more / np.sqrt(share * (1 - share) * hour.unit) > SURE
         due = (more > MORE) & (share > TIMES * known) & sure & enough & (before - known > MORE)
         unusual |= lasting(due)
-    creeping = (day.excess > CREEPING_EXCESS) & (day.z > SURE) & (day.rows >= LEAST_ROWS)
+    daily = (day.z > SURE) & (day.rows >= LEAST_ROWS)
     some = hour.rows > 0
     return Said(
         moved(EXCESS),
         moved(PAGE_EXCESS),
         unusual,
-        lasting(creeping),
+        lasting(daily & (day.excess > EXCESS)),
+        lasting(daily & (day.excess > CREEPING_EXCESS)),
         lasting(some & (hour.psi > 0.2)),
         lasting(some & (hour.psi > 0.1)),
     )

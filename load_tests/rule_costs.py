@@ -35,8 +35,8 @@ MODELS: tuple[tuple[str, Role], ...] = (
     ("credit:3", "candidate"),
 )
 DAY = 86_400
-STEP, QUICK_STEP = 60, 600
-"""Seconds between two samples."""
+STEP = 60
+"""Seconds between two samples. Fewer would say little of what more of them cost."""
 USUAL_REPLICAS, USUAL_STEP = 3, 15
 RAW = "understudy_"
 """What the names of the replicas' own series begin with; recorded ones begin with ``understudy:``."""
@@ -72,7 +72,7 @@ class Page:
     """To write it."""
 
 
-def costs(circumstances: Circumstances) -> Section:
+def costs(_: Circumstances) -> Section:
     """Series and bytes of a page, seconds of each group of rules."""
     section = Section(
         f"Cost of {FEATURES} features, production and two candidates",
@@ -83,14 +83,13 @@ def costs(circumstances: Circumstances) -> Section:
     if program is None:
         print("Prometheus is not installed: apt-get install prometheus", file=sys.stderr)
         return section
-    step = QUICK_STEP if circumstances.quick else STEP
     models = [_model(tag, role, seed) for seed, (tag, role) in enumerate(MODELS)]
     page = _page(models)
     shipped = recording.groups()
     often = [{**group, "interval": INTERVAL} for group in shipped]
-    with prometheus(program, (), often, lambda data: _day(models, step, data)) as watching:
+    with prometheus(program, (), often, lambda data: _day(models, data)) as watching:
         _await(watching)
-        found = list(_costs(watching, shipped, USUAL_REPLICAS * step / USUAL_STEP))
+        found = list(_costs(watching, shipped, USUAL_REPLICAS * STEP / USUAL_STEP))
         recorded = sum(watching.instant('count({__name__=~"understudy:.+"})').values())
     section.lines = [
         (
@@ -159,13 +158,13 @@ def _page(models: Sequence[Counted]) -> Page:
     return Page(len(series), len(text), 1e3 * seconds)
 
 
-def _day(models: Sequence[Counted], step: int, data: Path) -> None:
+def _day(models: Sequence[Counted], data: Path) -> None:
     """Blocks of one day that ends now; raises ``CalledProcessError``."""
     history = data.with_name("day.om")
     end = time.time()
     pages = DistributionPage(models)
     with history.open("w", encoding="utf-8") as file:
-        for age in range(DAY, -1, -step):
+        for age in range(DAY, -1, -STEP):
             rows = (DAY - age) * ROWS_A_SECOND
             lines = pages.text(_vectors(models, rows)).decode().splitlines()
             shown = [line for line in lines if not line.startswith("#")]

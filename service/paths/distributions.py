@@ -23,8 +23,10 @@ from service.paths.looks import Looks
 
 log = logging.getLogger("understudy.drift")
 
-BATCH_ROWS = 512
+BATCH_ROWS = 2_048
 """So many rows are counted at once, by whoever brings the last of them."""
+BATCH_BYTES = 1 << 20
+"""Or rows of so many bytes: those of images are large."""
 
 
 class Bins(Protocol):
@@ -71,6 +73,7 @@ class Distributions:
     account: Account | None = None
     _waiting: list[_Waiting] = field(default_factory=list)
     _rows: int = 0
+    _bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _counting: threading.Lock = field(default_factory=threading.Lock)
     """Held from taking rows to having counted them, so that ``seen`` finds none under way."""
@@ -101,7 +104,8 @@ class Distributions:
         with self._lock:
             self._waiting.append(waiting)
             self._rows += count
-            enough = self._rows >= BATCH_ROWS
+            self._bytes += rows.nbytes + scores.nbytes
+            enough = self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
         if enough:
             self.settle()
 
@@ -125,7 +129,8 @@ class Distributions:
         """Counts the rows that wait."""
         with self._counting:
             with self._lock:
-                waiting, self._waiting, self._rows = self._waiting, [], 0
+                waiting, self._waiting = self._waiting, []
+                self._rows = self._bytes = 0
             if not waiting:
                 return
             outcome: Outcome = "failed"

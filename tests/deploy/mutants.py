@@ -16,6 +16,7 @@ TOKEN = re.compile(
     (?P<text>"[^"]*")
     | (?P<window>\[[^\]]*\])
     | (?P<name>[a-zA-Z_][\w:]*)
+    | (?P<duration>\d+[smhd])
     | (?P<number>\d+(\.\d+)?(e-?\d+)?)
     | (?P<operator>=~|!~|==|!=|>=|<=|[-+*/^<>=])
     | (?P<bracket>[(){}])
@@ -78,7 +79,7 @@ def mutants(entry: dict[str, Any]) -> Iterator[Mutant]:
     if "for" in entry:
         yield Mutant(name, "at once", {key: value for key, value in entry.items() if key != "for"})
         minutes = int(entry["for"][:-1]) * UNITS[entry["for"][-1]]
-        yield Mutant(name, "twice as long", {**entry, "for": f"{2 * minutes}m"})
+        yield Mutant(name, "three times as long", {**entry, "for": f"{3 * minutes}m"})
 
 
 def named(entry: dict[str, Any]) -> str:
@@ -123,7 +124,9 @@ def _around(expr: str, token: Token) -> str:
 def _replacements(token: Token, following: list[Token]) -> Iterator[tuple[str, str]]:
     if token.selecting:
         return
-    if token.kind == "number":
+    if token.kind == "duration":
+        yield "twice as long", f"{2 * int(token.text[:-1])}{token.text[-1]}"
+    elif token.kind == "number":
         value = float(token.text)
         for factor in (0.5, 2) if value else ():
             yield f"times {factor:g}", f"{factor * value:.12g}"
@@ -135,7 +138,9 @@ def _replacements(token: Token, following: list[Token]) -> Iterator[tuple[str, s
         yield "flipped", FLIPPED[token.text]
     elif token.text in SWAPPED:
         yield "swapped", SWAPPED[token.text]
-    elif token.kind == "name" and token.text in FUNCTIONS and following and following[0].text in ("(", *LISTS):
+    elif (
+        token.kind == "name" and token.text in FUNCTIONS and following and following[0].text in ("(", *LISTS)
+    ):
         yield "another function", FUNCTIONS[token.text]
 
 
@@ -172,11 +177,15 @@ def _modified(tokens: list[Token], place: int) -> int:
     following = tokens[place + 1]
     if following.text not in LISTS:
         return tokens[place].end
-    return next(each.end for each in tokens[place + 2 :] if each.text == ")" and each.depth == following.depth)
+    return next(
+        each.end for each in tokens[place + 2 :] if each.text == ")" and each.depth == following.depth
+    )
 
 
 def _short(tokens: list[Token], start: int, end: int) -> str:
-    words = [token.text for token in tokens if start <= token.start < end and token.kind in ("name", "number")]
+    words = [
+        token.text for token in tokens if start <= token.start < end and token.kind in ("name", "number")
+    ]
     return " ".join(words[1:6])
 
 

@@ -68,13 +68,12 @@ class Told:
 
 @dataclass(slots=True)
 class Scene:
-    """What happens, and what is told of it."""
+    """What happens, and what is told of it; whoever tells of a rule tells of all its alerts that fire then."""
 
     name: str
     series: list[dict[str, str]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
-    recorded: list[dict[str, Any]] = field(default_factory=list)
 
     def has(self, name: str, labels: Labels, values: Sequence[float | None]) -> Scene:
         """Adds a series with a value for each minute."""
@@ -101,32 +100,35 @@ class Scene:
         self.told.append(Told(minute, full, summary, description))
         return self
 
-    @property
-    def alerts(self) -> frozenset[str]:
-        """Names of the alerts that fire at some time."""
-        return frozenset(labels["alertname"] for check in self.checks for labels in check.firing)
+    def test(self) -> dict[str, Any]:
+        """As promtool has it: nothing else may fire."""
+        asked = [_asked(check.minute, FIRING, check.firing) for check in self.checks]
+        return {**self._played(), "promql_expr_test": asked, "alert_rule_test": list(_tellings(self.told))}
 
-    def test(self, only: frozenset[str] | None = None) -> dict[str, Any]:
-        """As promtool has it; ``only`` about these alerts where it is given."""
-        return {
-            "name": self.name,
-            "interval": "1m",
-            "input_series": self.series,
-            "promql_expr_test": [*(_firing(check, only) for check in self.checks), *self.recorded],
-            "alert_rule_test": [*_tellings(self.told)] if only is None else [],
-        }
+    def test_of(self, rules: Mapping[str, Labels]) -> dict[str, Any]:
+        """The same of single rules that bear other names: what each would fire, by its own labels."""
+        asked, told = [], []
+        for alias, own in rules.items():
+            renamed = {"alertname": alias}
+            for check in self.checks:
+                expected = [{**labels, **renamed} for labels in check.firing if own.items() <= labels.items()]
+                query = f'ALERTS{{alertstate="firing", alertname="{alias}"}}'
+                asked.append(_asked(check.minute, query, expected))
+            mine = [each for each in self.told if own.items() <= each.labels.items()]
+            told += _tellings(mine, alias)
+        return {**self._played(), "promql_expr_test": asked, "alert_rule_test": told}
 
-
-def _firing(check: Check, only: frozenset[str] | None) -> dict[str, Any]:
-    chosen = FIRING if only is None else FIRING.replace("}", f', alertname=~"{"|".join(sorted(only))}"}}')
-    expected = [labels for labels in check.firing if only is None or labels["alertname"] in only]
-    samples = [
-        {"labels": selector("ALERTS", {**each, "alertstate": "firing"}), "value": 1} for each in expected
-    ]
-    return {"expr": chosen, "eval_time": f"{check.minute}m", "exp_samples": samples}
+    def _played(self) -> dict[str, Any]:
+        return {"name": self.name, "interval": "1m", "input_series": self.series}
 
 
-def _tellings(told: Iterable[Told]) -> Iterator[dict[str, Any]]:
+def _asked(minute: int, query: str, firing: Iterable[Labels]) -> dict[str, Any]:
+    series = [selector("ALERTS", {**labels, "alertstate": "firing"}) for labels in firing]
+    samples = [{"labels": each, "value": 1} for each in series]
+    return {"expr": query, "eval_time": f"{minute}m", "exp_samples": samples}
+
+
+def _tellings(told: Iterable[Told], alias: str | None = None) -> Iterator[dict[str, Any]]:
     """promtool wants to know all alerts of a name at once."""
     together: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for each in told:
@@ -138,7 +140,7 @@ def _tellings(told: Iterable[Told]) -> Iterator[dict[str, Any]]:
             "runbook_url": f"{RUNBOOKS}/{name}.md",
         }
         expected = {"exp_labels": labels, "exp_annotations": annotations}
-        together.setdefault((each.minute, name), []).append(expected)
+        together.setdefault((each.minute, alias or name), []).append(expected)
     for (minute, name), expected_alerts in together.items():
         yield {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": expected_alerts}
 

@@ -15,6 +15,8 @@ MODEL = {"model": "credit", "version": "gbm-1"}
 AGE = "feature:Age"
 BINS = tuple(f"{place:02} {place} to {place + 1}" for place in range(1, 13))
 FLAT = dict.fromkeys(BINS, 1.0)
+ELSEWHERE = ({"model": "digits"}, {"version": "gbm-2"}, {"variable": "score"})
+"""What differs from ``MODEL`` and ``AGE`` in one label."""
 
 
 def tilted(slope: float) -> dict[str, float]:
@@ -107,8 +109,8 @@ def candidates() -> Iterator[Scene]:
     yield scene.fires(100, drift("ticket"), drift("page"))
 
 
-def unusual(kind: str, name: str) -> Iterator[Scene]:
-    """More rows than in the reference data are in one bin: missing, or strange."""
+def unusual(kind: str, *names: str) -> Iterator[Scene]:
+    """More rows than in the reference data are in some bins: missing, or strange."""
     alert = {
         "alertname": "UnseenValues", "severity": "ticket", "kind": kind, "role": "production", **MODEL,
         "variable": AGE,
@@ -116,7 +118,8 @@ def unusual(kind: str, name: str) -> Iterator[Scene]:
 
     def scene(title: str, known: float, share: float, *phases: tuple[float, int, float]) -> Scene:
         def shares(one: float) -> dict[str, float]:
-            return {"01 0 to 90": 1 - one, name: one}
+            ordinary = {"01 0 to 45": (1 - one) / 2, "02 45 to 90": (1 - one) / 2}
+            return {**ordinary, **{name: one / len(names) for name in names}}
 
         reference = {each: known * part for each, part in shares(share).items()}
         rows = [(rate, length, shares(one)) for rate, length, one in phases]
@@ -129,6 +132,7 @@ def unusual(kind: str, name: str) -> Iterator[Scene]:
     yield scene("a little more", 20_000, 0.01, (200, 80, 0.025)).quiet(80)
     yield scene("not twice as many", 20_000, 0.05, (200, 80, 0.08)).quiet(80)
     yield scene("the last hour is back", 20_000, 0.01, (1_000, 30, 0.05), (200, 80, 0.025)).quiet(110)
+    yield scene("half of them", 30, 0.1, (100, 40, 0.55)).fires(40, alert)
     yield scene("an hour of six", 20_000, 0.01, (1_000, 30, 0.02), (100, 80, 0.06)).quiet(110)
 
 
@@ -170,7 +174,7 @@ def blind() -> Iterator[Scene]:
     ) -> Scene:
         made = Scene(f"blind for drift: {title}")
         about = {**MODEL, "arm": arm}
-        for label, share in (("good", 0.9), ("bad", 0.1)):
+        for label, share in (("good", 0.5), ("bad", 0.5)):
             made.has("understudy_predictions_total", {**about, "label": label}, steady(rate * share, minutes))
         if counts is not None:
             outcomes = {"counted": counts, "shadow_down": rate - counts}
@@ -182,9 +186,26 @@ def blind() -> Iterator[Scene]:
     def seen(made: Scene, rate: float, minutes: int = 90, **more: str) -> Scene:
         return counted(made, flat(5_000), [(rate, minutes, tilted(0))], **more)
 
+    def others(made: Scene, minutes: int = 90) -> Scene:
+        """Another replica and another service, both of which count."""
+        for about in ({"instance": "b"}, {"job": "till"}):
+            labels = {"outcome": "counted", **about}
+            made.has("understudy_distribution_outcomes_total", labels, steady(42, minutes))
+        return made
+
     yield scene("nothing is counted", 42, 0).quiet(25).fires(30, alert)
-    yield seen(scene("one replica of two", 42, 0), 42, instance="b").quiet(25).fires(30, alert)
-    yield scene("counted, but nothing recorded", 42, 42).quiet(25).fires(30, alert)
+    one = others(seen(scene("one replica of two", 42, 0), 42, instance="b"))
+    yield one.quiet(25).fires(30, alert).tells(
+        30, alert, "Nobody sees whether the traffic of credit:gbm-1 drifts",
+        "a answered 1.26k rows in the last hour, but counted none of them by bin, or no PSI is recorded of "
+        "credit:gbm-1.",
+    )  # fmt: skip
+    stopped = seen(scene("no longer counted", 42, None, 140), 42, 140, instance="b")
+    outcomes = grown((42, 20), (0, 120))
+    stopped.has("understudy_distribution_outcomes_total", {"outcome": "counted"}, outcomes)
+    yield stopped.quiet(20, 80).fires(110, alert)
+    unread = seen(scene("counted, but nothing recorded", 42, 42), 42, model="digits")
+    yield seen(unread, 42, version="gbm-0").quiet(25).fires(30, alert)
     yield seen(scene("all is well", 42, 42), 42).quiet(90)
     yield (
         seen(scene("another replica has no traffic", 42, 42), 42)
@@ -192,7 +213,7 @@ def blind() -> Iterator[Scene]:
         .quiet(90)
     )
     yield scene("hardly any traffic", 7, 0, 120).quiet(120)
-    yield scene("drift is not watched", 42, None).quiet(90)
+    yield others(scene("drift is not watched", 42, None)).quiet(90)
     yield scene("the canary answers everybody", 42, 0, arm="canary").quiet(90)
     candidate = seen(scene("only a candidate is counted", 42, 42), 42, role="candidate")
     yield candidate.quiet(25).fires(30, alert)
@@ -216,20 +237,34 @@ def bins() -> Iterator[Scene]:
     yield replicas("another cut", a=old, b=new).quiet(10).fires(15, alert)
     yield replicas("one more", a=old, b=more).quiet(10).fires(15, alert)
     yield replicas("other reference rows", a=old, b={**old, "missing": 6.0}).quiet(10).fires(15, alert)
-    scene = Scene("bins: of another version")
+    scene = Scene("bins: of other models and variables")
     counted(scene, old, quiet)
-    counted(scene, more, quiet, version="gbm-2", instance="b")
-    yield counted(scene, new, quiet, variable="score").quiet(40)
+    for about in ELSEWHERE:
+        counted(scene, {name: 2 * rows for name, rows in more.items()}, quiet, instance="b", **about)
+    yield scene.quiet(40)
+
+    def elsewhere(title: str, known: Mapping[str, float], bin_name: str) -> Scene:
+        """What is there, while all others know one more bin."""
+        scene = replicas(title, a=known)
+        for about in ELSEWHERE:
+            counted(scene, {**old, bin_name: 4.0}, quiet, **about)
+        return scene
 
     rows = {**MODEL, "role": "production", "variable": AGE}
-    scene = replicas("live rows where no reference row is known", a=old)
-    scene.has("understudy_distribution_rows_total", {**rows, "bin": "03 above 90"}, steady(0, 40))
-    yield scene.quiet(10).fires(15, alert)
-    scene = replicas("no live rows of a bin of the reference data", a=old)
-    reference = {**MODEL, "variable": AGE, "bin": "03 above 90"}
+    beyond = "03 above 90"
+    scene = elsewhere("live rows where no reference row is known", old, beyond)
+    scene.has("understudy_distribution_rows_total", {**rows, "bin": beyond}, steady(0, 40))
+    yield scene.quiet(10).fires(15, alert).tells(
+        15, alert, "Replicas cut feature:Age of credit:gbm-1 differently",
+        "1 bins of feature:Age of credit:gbm-1 are not the same on all replicas, or have live rows and no "
+        "reference rows, or the other way round. What is recorded as drift of this variable is not to be "
+        "trusted.",
+    )  # fmt: skip
+    reference = {**MODEL, "variable": AGE, "bin": beyond}
+    scene = elsewhere("no live rows of a bin of the reference data", old, beyond)
     scene.has("understudy_reference_rows", reference, held((4, 41)))
     yield scene.quiet(10).fires(15, alert)
-    scene = Scene("bins: reference data of a variable that nobody counts")
+    scene = elsewhere("reference data of a variable that nobody counts", {}, "02 18 to 30")
     yield scene.has("understudy_reference_rows", reference, held((4, 41))).quiet(40)
 
     scene = Scene("bins: an update within ten minutes")
@@ -243,13 +278,19 @@ def bins() -> Iterator[Scene]:
     yield scene.fires_at(range(0, 60, 5))
 
 
-def scenes() -> Iterator[Scene]:
-    """All of them."""
-    yield from psi()
-    yield from candidates()
-    yield from unusual("missing", "missing")
-    yield from unusual("unseen", "unseen")
-    yield from unheard()
-    yield from told_apart()
-    yield from blind()
-    yield from bins()
+def missing() -> Iterator[Scene]:
+    return unusual("missing", "missing")
+
+
+def strange() -> Iterator[Scene]:
+    return unusual("unseen", "00 below 0", "unseen")
+
+
+SCENES = {
+    ("DriftTicket", "DriftPage"): (psi, candidates),
+    ("UnseenValues",): (missing, strange, unheard),
+    ("TwoSampleDiffers",): (told_apart,),
+    ("DriftBlind",): (blind,),
+    ("BinsDiffer",): (bins,),
+}
+"""By the alerts that they are about."""

@@ -271,13 +271,14 @@ def presence() -> Iterator[Scene]:
     yield others.has("up", {"job": "other", "instance": "z"}, held((0, 61))).fires_at(NEVER)
 
 
-def scenes() -> Iterator[Scene]:
-    """All of them."""
-    yield from availability()
-    yield from latency()
-    yield from refusals()
-    yield from mismatch()
-    yield from coverage()
-    yield from readiness()
-    yield from store()
-    yield from presence()
+SCENES = {
+    ("AvailabilityFast", "AvailabilitySlow"): (availability,),
+    ("LatencyFast", "LatencySlow"): (latency,),
+    ("InputsRefused",): (refusals,),
+    ("CanarySRM",): (mismatch,),
+    ("ConformalCoverageLow",): (coverage,),
+    ("ModelNotReady",): (readiness,),
+    ("StoreFailing",): (store,),
+    ("Down",): (presence,),
+}
+"""By the alerts that they are about."""

@@ -225,11 +225,12 @@ def lost() -> Iterator[Scene]:
     )
 
 
-def scenes() -> Iterator[Scene]:
-    """All of them."""
-    yield from disagreement()
-    yield from blind()
-    yield from breaker()
-    yield from verdicts()
-    yield from changes()
-    yield from lost()
+SCENES = {
+    ("DisagreementFast", "DisagreementSlow"): (disagreement,),
+    ("ShadowBlind",): (blind,),
+    ("BreakerOpen",): (breaker,),
+    ("VerdictRollback",): (verdicts,),
+    ("VerdictChanged",): (changes,),
+    ("EvidenceLost",): (lost,),
+}
+"""By the alerts that they are about."""

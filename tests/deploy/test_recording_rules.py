@@ -118,7 +118,7 @@ def test_every_measure_is_the_domains_of_the_sum_over_replicas(
                 world.expects_none(f"{name}{{{matchers}}}")
             else:
                 values += 1
-                world.expects(name, counted.labels, value)
+                world.expects(name, counted.labels, value, within=1e-9)
     assert values > 15 * len(MEASURES)
     assert disagreements(world, tmp_path) == ""
 

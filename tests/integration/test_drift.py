@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,24 +119,28 @@ def of_rows(found: Rows, role: str, variable: str) -> float:
     return sum(rows for (who, name, _), rows in found.items() if (who, name) == (role, variable))
 
 
+def await_page(server: Server, fits: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+    """The first page that fits. Another worker may still show the one that it made a moment before."""
+    found: dict[str, Any] = {}
+
+    def fitting() -> bool:
+        found.update(page(server))
+        return fits(found)
+
+    assert eventually(fitting, seconds), found["outcomes"]
+    return found
+
+
 def await_rows(server: Server, rows: int) -> dict[str, Any]:
     """The page once production and the candidate have counted so many rows."""
 
-    def there() -> bool:
-        found = page(server)["rows"]
-        return all(of_rows(found, role, "score") == rows for role in ROLES.values()) and (
-            of_rows(found, "production", "domain") == rows
+    def there(found: dict[str, Any]) -> bool:
+        shown = found["rows"]
+        return all(of_rows(shown, role, "score") == rows for role in ROLES.values()) and (
+            of_rows(shown, "production", "domain") == found["outcomes"]["counted"] == rows
         )
 
-    assert eventually(there, 60), page(server)["outcomes"]
-    zz = page(server)
-    if of_rows(zz["rows"], "production", "score") != rows:
-        print("ZZZ", zz["outcomes"], server.log.read_text()[-6000:])
-        import subprocess
-        print(subprocess.run(["ps", "auxf"], capture_output=True, text=True).stdout)
-        for p in psutil.Process(server.pid).children(recursive=True): 
-            e=p.environ().get("PROMETHEUS_MULTIPROC_DIR"); print(p.cmdline(), e, os.listdir(e) if e else None)
-    return zz
+    return await_page(server, there)
 
 
 def check(found: Rows, wanted: Rows) -> None:
@@ -161,8 +165,7 @@ def windows(server: Server, name: str) -> Rows:
 
 
 def test_bins_are_there_before_any_row(server: Server, demo_home: Path) -> None:
-    assert eventually(lambda: page(server)["rows"])
-    found = page(server)
+    found = await_page(server, lambda found: bool(found["rows"]))
     assert set(found["rows"].values()) == {0.0}
     assert found["outcomes"] == dict.fromkeys(
         ("counted", "sampled_out", "queue_full", "too_large", "shadow_down", "failed"), 0.0
@@ -214,34 +217,37 @@ def test_a_killed_shadow_takes_back_no_row(server: Server, demo_home: Path) -> N
 
     assert eventually(reborn, 90), "the shadow did not come back"
 
-    def accounted() -> bool:
-        return sum(page(server)["outcomes"].values()) == 300 + lost
+    def accounted(found: dict[str, Any]) -> bool:
+        outcomes = found["outcomes"]
+        every = sum(outcomes.values()) == outcomes["counted"] + outcomes["shadow_down"] == 300 + lost
+        return bool(every and of_rows(found["rows"], "production", "label") == outcomes["counted"])
 
-    assert eventually(accounted, 30), page(server)["outcomes"]
-    outcomes = page(server)["outcomes"]
-    assert outcomes["counted"] + outcomes["shadow_down"] == 300 + lost
-    kept = int(outcomes["counted"])
-    cases = CASES[:300] + CASES[:1] * (kept - 300)
-    assert eventually(lambda: of_rows(page(server)["rows"], "production", "label") == kept)
-    wanted = counted(demo_home, "gbm-1", cases)
-    assert {key: page(server)["rows"][key] for key in wanted} == wanted
+    after = await_page(server, accounted)
+    again = int(after["outcomes"]["counted"]) - 300
+    wanted = counted(demo_home, "gbm-1", CASES[:300] + CASES[:1] * again)
+    assert {key: after["rows"][key] for key in wanted} == wanted
 
 
 def test_a_restart_keeps_what_was_counted_since_the_start(
     server: Server, demo_home: Path, store: Path
 ) -> None:
-    rows = page(server)["rows"]
-    assert eventually(lambda: windows(server, "start") == rows, 60)
+    rows: Rows = {}
+
+    def shared() -> bool:
+        rows.update(page(server)["rows"])
+        return windows(server, "start") == rows
+
+    assert eventually(shared, 60)
     with started(demo_home, store) as other:  # as a replica, and as the server would be after a restart
         await_shadow(other)
         ask(other, CASES[300:340])
-        await_rows(other, 40)
-        sums = {key: rows[key] + count for key, count in page(other)["rows"].items()}
+        own = await_rows(other, 40)["rows"]
+        sums = {key: rows[key] + count for key, count in own.items()}
         assert eventually(lambda: windows(other, "start") == sums, 60)
         assert eventually(lambda: windows(server, "start") == sums, 60)
         assert page(server)["rows"] == rows
         check(
-            page(other)["rows"],
+            own,
             {**counted(demo_home, "gbm-1", CASES[300:340]), **counted(demo_home, "linear-1", CASES[300:340])},
         )
 
@@ -252,12 +258,10 @@ def test_rows_are_counted_where_nobody_else_wants_them(demo_home: Path, tmp_path
         ask(alone, CASES[:50])
         wanted = counted(demo_home, "gbm-1", CASES[:50])
 
-        def there() -> bool:
-            found = page(alone)["rows"]
-            return {key: found.get(key) for key in wanted} == wanted
+        def there(found: dict[str, Any]) -> bool:
+            return {key: found["rows"].get(key) for key in wanted} == wanted
 
-        assert eventually(there, 60)
-        assert page(alone)["outcomes"]["counted"] == 50
+        assert await_page(alone, there)["outcomes"]["counted"] == 50
 
 
 def test_nothing_is_counted_where_nobody_wants_it(demo_home: Path, tmp_path: Path) -> None:

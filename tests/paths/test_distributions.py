@@ -10,7 +10,7 @@ import pytest
 from service.domain.drift.slots import ModelKey
 from service.domain.observation import ShadowBatch
 from service.domain.schema import Scores
-from service.paths.distributions import BATCH_ROWS, Arrivals, Distributions
+from service.paths.distributions import BATCH_BYTES, BATCH_ROWS, Arrivals, Distributions
 from tests.domain.models import spec
 from tests.paths.counting import MODEL, FakeBins
 from tests.paths.shadows import FakeAccount, origin_of
@@ -92,6 +92,15 @@ def test_rows_wait_until_somebody_looks_or_there_are_many(counted: Distributions
     counted.count(rows_of(*[1] * BATCH_ROWS), said(*[0.5] * BATCH_ROWS))
     assert len(bins.calls) == 2
     assert shown(counted)["feature:age"] == [0, 3 + BATCH_ROWS]
+
+
+def test_large_rows_do_not_wait_until_there_are_many(account: FakeAccount) -> None:
+    bins = FakeBins("feature:pixel_mean")
+    images = spec(layout="image", shape=(1, 1, BATCH_BYTES // 40))
+    counted = Distributions(MODEL, images, bins, np.zeros(4), account)
+    for _ in range(25):
+        counted.count(np.ones((1, BATCH_BYTES // 40), np.float32), said(0.5))
+    assert len(bins.calls) == 2
 
 
 def test_a_row_is_accounted_for_once_it_is_counted(counted: Distributions, account: FakeAccount) -> None:

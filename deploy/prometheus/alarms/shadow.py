@@ -90,7 +90,7 @@ ALARMS = (
         min by (job, candidate, state) (understudy_verdict) == 1
         and max by (job, candidate, state) (max_over_time(understudy_verdict[1h] offset 15m)) == 0
         """,
-        lasting="1m",
+        lasting="5m",
         summary="The verdict on {{ $labels.candidate }} is now {{ $labels.state }}",
         description="""
         For the last quarter of an hour at most, the verdict on {{ $labels.candidate }} has been {{
@@ -109,7 +109,7 @@ ALARMS = (
             ({BORN}) and on (job, instance) understudy_build_info offset 1h
         )
         """,
-        lasting="1m",
+        lasting="5m",
         summary="Evidence on {{ $labels.candidate }} was lost",
         description="""
         In the last hour about {{ $value | humanize }} {{ $labels.kind }} of {{ $labels.candidate }} were
