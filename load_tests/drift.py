@@ -1,7 +1,7 @@
 """``python -m load_tests.drift``: whether alerts on drift are right, how soon they come, and what they cost.
 
-Each section is a measurement made in this run; see ``SECTIONS``. ``public`` downloads two packages for the data
-in them, so it runs only where it is named: ``--only public``.
+Each section is a measurement made in this run; see ``SECTIONS``. ``public`` downloads two packages for the
+data in them, so it runs only where it is named: ``--only public``.
 """
 
 from __future__ import annotations

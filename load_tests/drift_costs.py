@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -56,9 +57,9 @@ def costs(circumstances: Circumstances) -> Section:
     found = [*_rows(usual, circumstances.home, repeats), *_pages(repeats), *_store()]
     section = Section("What watching for drift costs", HEADER)
     section.how = (
-        f"Rows are those of {bundles.CREDIT}, {len(usual.binning.variables)} variables with {usual.binning.size} "
-        f"bins. Pages, document and store are of a model of {FEATURES} features with two candidates; the store "
-        "is SQLite. Processor time of this process on one core, medians."
+        f"Rows are those of {bundles.CREDIT}, {len(usual.binning.variables)} variables with "
+        f"{usual.binning.size} bins. Pages, document and store are of a model of {FEATURES} features with "
+        "two candidates; the store is SQLite. Processor time of this process on one core, medians."
     )
     by_name = {each.what: each.value for each in found}
     section.findings = [
@@ -159,7 +160,7 @@ def _store() -> list[Cost]:
         Cost("store after a day", sizes[0], "MB"),
         *(
             Cost(f"it grows on day {day}", size - before, "MB")
-            for day, (before, size) in enumerate(zip(sizes, sizes[1:], strict=False), 2)
+            for day, (before, size) in enumerate(pairwise(sizes), 2)
         ),
         Cost("a model's batch into the store", 1_000 * median(taken), "ms"),
     ]

@@ -78,9 +78,10 @@ def false_alarms(circumstances: Circumstances) -> Section:
     section = Section("Alerts on healthy days", HEADER)
     section.how = (
         f"{days:,} simulated days of applications that no bundle has learnt from, drawn whole, by a Poisson "
-        f"process; all {len(pool.binning.variables)} variables of {bundles.CREDIT}, looked at every 5 minutes. "
-        "Alerts that begin to fire per day and model, with the 95 % interval of a Poisson count. Every rule "
-        f"must hold for 15 minutes. The rules over 24 h ask for z and rows as a ticket does, and do not ship. Where rows are sent {AGAIN} times, they are no independent sample."
+        f"process; all {len(pool.binning.variables)} variables of {bundles.CREDIT}, looked at every 5 "
+        "minutes. Alerts that begin to fire per day and model, with the 95 % interval of a Poisson count. "
+        "Every rule must hold for 15 minutes. Those over 24 h ask for z and rows as a ticket does, and do "
+        f"not ship. Where rows are sent {AGAIN} times, they are no independent sample."
     )
     section.findings = list(findings(found))
     section.lines = [_line(case) for case in found]

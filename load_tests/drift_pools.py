@@ -88,12 +88,7 @@ class Change:
 def changes(usual: Demo, random: np.random.Generator) -> list[Change]:
     """Everything that is planted."""
     before = usual.pool()
-    found = [
-        Change(
-            f"{SHIFTED} + {shift} sd", before, usual.pool(lambda rows, by=shift: _shifted(usual, rows, by))
-        )
-        for shift in (0.1, 0.3, 0.5)
-    ]
+    found = [Change(f"{SHIFTED} + {by} sd", before, usual.pool(shifted(usual, by))) for by in (0.1, 0.3, 0.5)]
     found += [_missing(usual, before, twice, random) for twice in (usual.missing(MISSED), _reference(usual))]
     return [*found, _new_word(usual, random)]
 
@@ -114,10 +109,15 @@ def _reference(usual: Demo) -> float:
     return found.reference[found.missing] / sum(found.reference)
 
 
-def _shifted(usual: Demo, rows: Rows, by: float) -> Rows:
+def shifted(usual: Demo, by: float) -> Callable[[Rows], Rows]:
+    """Moves one column of the rows that it is given by so many standard deviations."""
     column = usual.spec.schema.names().index(SHIFTED)
-    rows[:, column] += by * usual.spread[column]
-    return rows
+
+    def shift(rows: Rows) -> Rows:
+        rows[:, column] += by * usual.spread[column]
+        return rows
+
+    return shift
 
 
 def _new_word(usual: Demo, random: np.random.Generator) -> Change:

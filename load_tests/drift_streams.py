@@ -1,8 +1,8 @@
 """Streams of rows in slots of five minutes, and what alerts on drift say of them, many slots at a time.
 
-Each row is drawn from a pool of real rows, so that a stream's variables depend on each other as they do there.
-Arrivals are a Poisson process. The measures are those of ``service.domain.drift`` for many windows at once, to
-which tests hold them.
+Each row is drawn from a pool of real rows, so that a stream's variables depend on each other as they do
+there. Arrivals are a Poisson process. The measures are those of ``service.domain.drift`` for many windows at
+once, to which tests hold them.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load_tests import bundles
-from load_tests.drift_pools import SHIFTED, Demo, Rows, demo
+from load_tests.drift_pools import SHIFTED, Demo, Rows, demo, shifted
 from load_tests.drift_streams import Floats
 from load_tests.report import Finding, record
 from load_tests.sections import Circumstances, Section
@@ -40,7 +40,7 @@ HEADER = (
     "never",
 )
 
-Change: TypeAlias = Callable[[Rows, np.random.Generator], Rows]
+Change: TypeAlias = Callable[[Rows], Rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +95,11 @@ def findings(found: Sequence[Case]) -> list[Finding]:
 
 def planted(usual: Demo) -> Mapping[str, Change]:
     """What happens to rows, by name."""
-    column = usual.spec.schema.names().index(SHIFTED)
-
-    def shifted(by: float) -> Change:
-        def shift(rows: Rows, random: np.random.Generator) -> Rows:
-            rows[:, column] += by * usual.spread[column]
-            return rows
-
-        return shift
-
+    lots = np.random.default_rng(20261123)
     return {
-        "healthy": lambda rows, random: rows,
-        "columns shuffled": lambda rows, random: random.permuted(rows, axis=0),
-        **{f"{SHIFTED} + {by} sd": shifted(by) for by in (0.1, 0.3, 0.5)},
+        "healthy": lambda rows: rows,
+        "columns shuffled": lambda rows: lots.permuted(rows, axis=0),
+        **{f"{SHIFTED} + {by} sd": shifted(usual, by) for by in (0.1, 0.3, 0.5)},
     }
 
 
@@ -122,7 +114,7 @@ def measure(what: str, usual: Demo, reference: Rows, change: Change, trials: int
         looks = np.empty((per_hour * HOURS, 2))
         for place in range(len(looks)):
             drawn = usual.rows[random.integers(len(usual.rows), size=BATCH)]
-            looks[place] = test.look(change(drawn, random))
+            looks[place] = test.look(change(drawn))
         sums = looks.cumsum(axis=0)
         hours.append(sums[per_hour:] - sums[:-per_hour])
         waits.append(_waited(hours[-1], per_hour))

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         sys.exit(f"understudy: {error}")
     if not settings.mirrors:
-        sys.exit("understudy: there are no candidates to shadow, and feedback and drift are off: there is nothing to do")
+        sys.exit("understudy: nothing to do: there are no candidates, and feedback and drift are off")
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread: they all inherit it
     if settings.shadow.idle_priority:

@@ -1,7 +1,8 @@
 """The journey of a value into its bin: what models are asked and answer, by the reference data's bins.
 
-Rows wait until there are many of them, or until somebody looks, because a batch of 500 costs hardly more than
-one row does. Nothing that fails here is raised into the shadow's other work: it is logged once, and counted.
+Rows wait until there are many of them, or until somebody looks, because 500 cost hardly more than one does:
+1,000 rows of 13 columns take 0.25 ms. Nothing that fails here is raised into the shadow's other work: it is
+logged once, and counted.
 """
 
 from __future__ import annotations

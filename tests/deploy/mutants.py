@@ -1,7 +1,7 @@
 """Rules with one thing wrong: what a slip of the pen, or somebody who is sure of himself, makes of them.
 
-The mutator knows as much of PromQL as it takes to leave a rule one that Prometheus reads: it tells numbers from
-the digits of names, windows and texts, and operands of ``and``, ``or`` and ``unless`` by their brackets.
+The mutator knows as much of PromQL as it takes to leave a rule one that Prometheus reads: it tells numbers
+from the digits of names, windows and texts, and operands of ``and``, ``or`` and ``unless`` by their brackets.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Told:
 
 @dataclass(slots=True)
 class Scene:
-    """What happens, and what is told of it; whoever tells of a rule tells of all its alerts that fire then."""
+    """What happens, and what is told of it: of a rule all that it tells at that minute, or nothing."""
 
     name: str
     series: list[dict[str, str]] = field(default_factory=list)

@@ -62,6 +62,14 @@ def availability() -> Iterator[Scene]:
     for route in ("/explain", "/v1/models/{model}:explain", "/feedback"):
         elsewhere.has("understudy_requests_total", {"route": route, "code": "503"}, steady(100, 60))
     yield elsewhere.fires_at(NEVER)
+    few = requests("failures: few, but of many explanations", (1, 60, 0.1))
+    yield few.has("understudy_requests_total", {"route": "/explain", "code": "503"}, steady(100, 60)).quiet(
+        60
+    )
+    thin = requests("failures: fewer and fewer", (100, 10, 0.02), (5, 110, 0.02))
+    yield thin.fires(20, page, ticket).fires(120, ticket)
+    thin = requests("failures: fewer and fewer since long", (200, 10, 0.008), (1, 390, 0.008))
+    yield thin.fires(300, ticket).quiet(400)
     apart = requests("failures: of another service", (1_000, 60, 0))
     for code, rate in (("200", 30), ("500", 3)):
         labels = {"job": "till", "route": "/predict", "code": code}
@@ -103,6 +111,10 @@ def latency() -> Iterator[Scene]:
     yield answers("since ten minutes", (400, 30, 0.07), (100, 20, 0.18)).fires(50, ticket)
     yield answers("over since half an hour", (400, 30, 0.1), (100, 60, 0.04)).quiet(80, 90)
     yield answers("since half an hour", (1_000, 30, 0.03), (100, 60, 0.08)).quiet(80, 90)
+    thin = answers("fewer and fewer", (10, 10, 0.2), (0.5, 110, 0.2))
+    yield thin.fires(60, page, ticket).fires(120, ticket)
+    thin = answers("fewer and fewer since long", (20, 10, 0.09), (0.2, 390, 0.09))
+    yield thin.fires(300, ticket).quiet(400)
     yield answers("no traffic", (0, 60, 0)).fires_at(NEVER)
 
 
@@ -111,11 +123,19 @@ def refusals() -> Iterator[Scene]:
     told = alert("InputsRefused", job="shop")
     # 50 refused after 12.5 minutes, seen after 15
     many = requests("refused: many", (50, 60, 0.08), code="422").quiet(25)
+    many.has("understudy_requests_total", {"route": "/metrics", "code": "200"}, steady(900, 60))
     yield many.fires_at([30, 60], told).tells(
         30, told, "shop refuses many requests",
         "In the last hour shop answered 8% of its prediction requests with 422, since they do not fit the "
         "schema.",
     )  # fmt: skip
+    yield requests("refused: as many for two hours", (50, 130, 0.08), code="422").fires(130, told)
+    yield requests("refused: fewer than before", (50, 60, 0.2), (50, 80, 0.03), code="422").quiet(140)
+    yield requests("refused: some of few", (1.5, 130, 0.4), code="422").quiet(130)
+    elsewhere = {"route": "/explain", "code": "422"}
+    for name, rate, share in (("few of many", 1_000, 0.03), ("many of few", 1, 0.4)):
+        other = requests(f"refused: {name}, and explanations", (rate, 60, share), code="422")
+        yield other.has("understudy_requests_total", elsewhere, steady(900, 60)).fires_at(NEVER)
     yield requests("refused: some", (1_000, 60, 0.03), code="422").fires_at(NEVER)
     yield requests("refused: of few", (0.4, 60, 1), code="422").fires_at(NEVER)
 
@@ -141,12 +161,19 @@ def mismatch() -> Iterator[Scene]:
         "0: less), and one of the two arms is off by more than 25%. What is said of the canary may be of "
         "other callers than production's.",
     )  # fmt: skip
-    yield split("two fifths too few", 20, -0.4, tenth).quiet(70).fires(75, told)
+    yield split("two fifths too few", 20, -0.4, tenth).quiet(70).fires(75, told).tells(
+        75, told, "The canary credit:gbm-2 does not get its share of the requests",
+        "In the last hour credit:gbm-2 answered -4.6 standard deviations more requests than its share (below "
+        "0: less), and one of the two arms is off by more than 25%. What is said of the canary may be of "
+        "other callers than production's.",
+    )  # fmt: skip
     yield split("none", 20, -1, tenth).fires(75, told)
     yield split("production gets too few", 20, 0.4, (0.9, 91)).quiet(70).fires(75, told)
-    yield split("a heavy caller", 100, 0.2, tenth).quiet(75, 90)
+    yield split("a heavy caller", 100, 0.235, tenth).quiet(75, 90)
     yield split("chance", 20, 0.3, tenth).quiet(75, 90)
-    yield split("few requests", 12, 0.52, tenth).quiet(75, 90)
+    few = split("few requests", 12, 0.52, tenth)
+    busy = {"job": "till", "arm": "production"}
+    yield few.has("understudy_predict_seconds_count", busy, steady(900, 90)).quiet(75, 90)
     yield split("raised an hour ago", 20, 0.4, (0.05, 30), (0.1, 70)).quiet(75, 95)
     yield split("raised long ago", 20, 0.4, (0.05, 10), (0.1, 91)).fires(100, told)
     yield split("as it should be", 100, 0, tenth).quiet(75, 90)
@@ -195,7 +222,8 @@ def readiness() -> Iterator[Scene]:
         return made
 
     good, bad = held((1, 61)), held((1, 20), (0, 41))
-    nowhere = scene("production on all replicas", (about, bad), (about, bad)).quiet(20)
+    candidate = {**MODEL, "version": "gbm-2", "role": "candidate"}
+    nowhere = scene("production on all replicas", (about, bad), (about, bad), (candidate, good)).quiet(20)
     yield nowhere.fires(25, refused, none).tells(
         25, refused, "production credit:gbm-1 was refused",
         "At least one replica cannot use credit:gbm-1 as production: it could not be loaded, or does not "
@@ -208,7 +236,6 @@ def readiness() -> Iterator[Scene]:
     newer = {**about, "version": "gbm-3"}
     update = scene("a new version", (newer, held((None, 20), (0, 41))), (about, good))
     yield update.quiet(20).fires(25, {**refused, "version": "gbm-3"})
-    candidate = {**MODEL, "version": "gbm-2", "role": "candidate"}
     shadow = scene("a candidate", (candidate, bad), (candidate, good), (about, good))
     yield shadow.quiet(20).fires(25, {**refused, **candidate})
     yield scene("all well", (about, good), (candidate, good)).fires_at(NEVER)
@@ -250,7 +277,12 @@ def presence() -> Iterator[Scene]:
         25, gone, "a of shop does not answer",
         "Prometheus has not been able to read a for 5m or longer.",
     )  # fmt: skip
-    both = scene("both replicas", a=bad, b=bad).quiet(20).fires(25, gone, {**gone, "instance": "b"}, nobody)
+    both = (
+        scene("both replicas", a=bad, b=bad)
+        .has("up", {"job": "till"}, good)
+        .quiet(20)
+        .fires(25, gone, {**gone, "instance": "b"}, nobody)
+    )
     for replica in "ab":
         both.tells(
             25,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.deploy.scenes import Labels, Scene, grown, held, steady
 
@@ -20,8 +20,10 @@ def disagreement() -> Iterator[Scene]:
     def scene(name: str, *phases: tuple[float, int, float], part: str = "all", born: bool = True) -> Scene:
         made = Scene(f"disagreement: {name}")
         about = {**CANDIDATE, "slice": part}
-        compared = grown(*((rate, length) for rate, length, _ in phases))
-        made.has("understudy_shadow_compared_rows_total", about, compared)
+        compared = grown(*((rate / 2, length) for rate, length, _ in phases))
+        for replica in "ab":
+            labels = {**about, "instance": replica}
+            made.has("understudy_shadow_compared_rows_total", labels, compared)
         if born:
             for before, after, share in (("good", "bad", 0.75), ("bad", "good", 0.25)):
                 flips = grown(*((rate * flipped * share, length) for rate, length, flipped in phases))
@@ -55,6 +57,10 @@ def disagreement() -> Iterator[Scene]:
     yield scene("it began ten minutes ago", (400, 30, 0.07), (100, 20, 0.18)).fires(50, slow)
     yield scene("it is over since half an hour", (400, 30, 0.1), (100, 60, 0.04)).quiet(80, 90)
     yield scene("it began half an hour ago", (1_000, 30, 0.03), (100, 60, 0.08)).quiet(80, 90)
+    yield scene("fewer and fewer rows", (100, 10, 0.2), (6, 90, 0.2)).fires_at([15], fast).fires(100, slow)
+    yield (
+        scene("fewer and fewer rows since long", (100, 10, 0.09), (1, 390, 0.09)).fires(300, slow).quiet(400)
+    )
     yield scene("a slice with few rows", (4, 90, 0.5), part="thin").quiet(90)
     yield (
         scene("a slice with rows enough", (21, 60, 0.2), part="young")
@@ -84,10 +90,16 @@ def blind() -> Iterator[Scene]:
         .quiet(25)
         .fires(30, told)
     )
-    yield scene("most is seen", compared=7, queue_full=3).quiet(60)
+    yield scene("most is seen", compared=6, queue_full=4).quiet(60)
     yield scene("sampling leaves out the most", compared=60, queue_full=10, sampled_out=930).quiet(60)
     yield scene("sampling leaves out everything", compared=0, queue_full=0, sampled_out=1_000).quiet(60)
     yield scene("hardly any traffic", compared=0, shadow_down=2.5).quiet(60)
+    few = scene("sampling leaves hardly anything", compared=0, shadow_down=2.5, sampled_out=900)
+    yield few.quiet(60)
+    since = Scene("blind shadow: since half an hour")
+    for outcome, phases in (("compared", ((9, 30), (0, 50))), ("deadline", ((0, 30), (9, 50)))):
+        since.has("understudy_shadow_rows_total", {**CANDIDATE, "outcome": outcome}, grown(*phases))
+    yield since.quiet(30).fires(65, told)
     yield scene("no traffic", compared=0, shadow_down=0).quiet(60)
     dead = scene("a dead shadow", compared=0, shadow_down=20).fires(60, told)
     yield dead.tells(
@@ -103,9 +115,11 @@ def breaker() -> Iterator[Scene]:
     """The shadow's breaker, which closes for a moment whenever it tries again."""
     opened = alert("BreakerOpen", job="shop")
 
-    def scene(name: str, *phases: tuple[float | None, int]) -> Scene:
+    def scene(
+        name: str, *phases: tuple[float, int], other: Sequence[tuple[float, int]] = ((0, 61),)
+    ) -> Scene:
         made = Scene(f"breaker: {name}").has("understudy_breaker_open", CANDIDATE, held(*phases))
-        return made.has("understudy_breaker_open", {**CANDIDATE, "instance": "b"}, held((0, 61)))
+        return made.has("understudy_breaker_open", {**CANDIDATE, "instance": "b"}, held(*other))
 
     yield (
         scene("open", (0, 20), (1, 41))
@@ -122,7 +136,9 @@ def breaker() -> Iterator[Scene]:
     trying = [(1.0, 4), (0.0, 1)]
     yield scene("open, but for its tries", (0, 10), *(10 * trying)).fires_at([40, 55], opened)
     yield scene("open for a while", (0, 20), (1, 7), (0, 34)).fires_at(range(0, 61, 5))
-    yield scene("open for some minutes now and then", *(6 * [(0.0, 6), (1.0, 4)])).fires_at(range(20, 60, 5))
+    now_and_then = 12 * ((0.0, 3), (1.0, 2))
+    often = scene("open for some minutes now and then", *now_and_then, other=now_and_then)
+    yield often.fires_at(range(20, 60, 5))
 
 
 def said(name: str, *verdicts: tuple[str | None, int], share: float | None = None) -> Scene:
@@ -148,7 +164,8 @@ def verdicts() -> Iterator[Scene]:
     page = alert("VerdictRollback", "page", job="shop")
     now = alert("VerdictChanged", job="shop", state="rollback")
 
-    shadow = said("a shadow is to be rolled back", ("hold", 20), ("rollback", 41))
+    bad = (("hold", 20), ("rollback", 41))
+    shadow = spoken(said("a shadow is to be rolled back", *bad), "b", *bad)
     yield (
         shadow.quiet(20)
         .fires_at([25, 30], ticket, now)
@@ -161,7 +178,7 @@ def verdicts() -> Iterator[Scene]:
             "canary.",
         )
     )
-    canary = said("a canary is to be rolled back", ("hold", 20), ("rollback", 41), share=0.05)
+    canary = spoken(said("a canary is to be rolled back", *bad, share=0.05), "b", *bad)
     yield canary.quiet(20).fires(25, ticket, page, now).fires(60, ticket, page)
     yield said("a canary of share 0", ("rollback", 41), share=0).fires(40, ticket)
     yield said("hold", ("hold", 61), share=0.05).fires_at(range(0, 61, 5))
@@ -186,8 +203,9 @@ def changes() -> Iterator[Scene]:
     yield said("the first one", (None, 30), ("promote", 60)).fires_at(range(0, 90, 5))
     to_and_fro = (("promote", 10), ("hold", 10), ("promote", 10), ("hold", 10))
     yield said("on the brink", ("hold", 20), ("promote", 10), *to_and_fro).fires_at([*range(40, 71, 5)])
+    yield said("again", ("promote", 10), ("hold", 100), ("promote", 21)).quiet(110).fires(120, now)
     born = said("a replica is born and has not read the store", ("promote", 91))
-    yield spoken(born, "b", (None, 40), ("hold", 5), ("promote", 46)).fires_at(range(0, 91, 5))
+    yield spoken(born, "b", (None, 40), ("hold", 15), ("promote", 36)).fires_at(range(0, 91, 5))
 
 
 def lost() -> Iterator[Scene]:
@@ -195,25 +213,28 @@ def lost() -> Iterator[Scene]:
     gone = alert("EvidenceLost", kind="answers")
     name, about = "understudy_evidence_lost_total", {**CANDIDATE, "kind": "answers"}
 
-    def watched(title: str, since: int = 0, minutes: int = 150) -> Scene:
+    def watched(title: str, since: int = 0) -> Scene:
+        """A replica that is there since then, and another one and another service that were always there."""
         made = Scene(f"evidence lost: {title}")
-        labels = {"version": "1", "model": "credit", "model_version": "gbm-1"}
-        present = held((None, since), (1, minutes - since))
-        return made.has("understudy_build_info", labels, present).has("up", {}, present)
+        info = {"version": "1", "model": "credit", "model_version": "gbm-1"}
+        for about, start in (({"instance": "a"}, since), ({"instance": "b"}, 0), ({"job": "till"}, 0)):
+            present = held((None, start), (1, 150 - start))
+            made.has("understudy_build_info", {**info, **about}, present).has("up", about, present)
+        return made
 
     rising = [5.0] * 21 + [5.0 + minute for minute in range(1, 20)] + [24.0] * 110
     yield watched("a few more").has(name, about, rising).quiet(20, 25).fires_at([30, 60, 85], gone).quiet(120)
+    first = watched("the first ones").has(name, about, held((None, 70), (512, 80)))
+    first.has(name, {**about, "instance": "b"}, held((None, 70), (88, 80)))
     yield (
-        watched("the first ones")
-        .has(name, about, held((None, 70), (512, 80)))
-        .quiet(70)
+        first.quiet(70)
         .fires_at([75, 125], gone)
         .quiet(135, 145)
         .tells(
             75,
             gone,
             "Evidence on credit:gbm-2 was lost",
-            "In the last hour about 512 answers of credit:gbm-2 were given up, since the store did not take "
+            "In the last hour about 600 answers of credit:gbm-2 were given up, since the store did not take "
             "them in time. Sums are never lost; rows and cases to look at are.",
         )
     )
