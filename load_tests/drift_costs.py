@@ -1,6 +1,6 @@
 """What watching for drift costs: counting rows by bin, the closer look, the pages, the store.
 
-Everything is measured in this process, which is pinned to one core. Takes some 20 seconds.
+Everything is measured in this process, which is pinned to one core. Takes some 10 seconds.
 """
 
 from __future__ import annotations

@@ -29,11 +29,14 @@ from scipy.stats import ks_2samp
 from load_tests.drift_streams import HOUR, Floats, said
 from load_tests.report import Finding, record
 from load_tests.sections import Circumstances, Section
+from load_tests.server import ROOT
 from models.reference import ReferenceVariable, summarise
 from service.domain.binning import Binning, Cut, labels, numbers, words
 from service.domain.schema import Feature, FeatureBatch, ModelSpec, Schema, Scores, label_indices
 from service.domain.variables import answer_columns, variable_columns
 
+KEPT = ROOT / ".understudy" / "public"
+"""Where the packages are kept between runs."""
 CHANGED = 0.15
 """A distance that somebody should look at; an even shift of 0.4 standard deviations has it."""
 DECADES = 20
@@ -96,12 +99,11 @@ class Case:
     psi: float | None
 
 
-def public(circumstances: Circumstances) -> Section:
+def public(_: Circumstances) -> Section:
     """Both histories; downloads them once."""
-    folder = circumstances.home / "public"
     section = Section("Public data in the order of time", HEADER)
     notes = []
-    for history in (weather(fetched(WEATHER, folder)), census(fetched(CENSUS, folder))):
+    for history in (weather(fetched(WEATHER, KEPT)), census(fetched(CENSUS, KEPT))):
         cases, accuracy = measure(history)
         section.findings += findings(history.name, cases)
         section.lines += _lines(cases)

@@ -51,6 +51,8 @@ class TrafficError(UnderstudyError):
 
 OPERATIONAL = (ConfigurationError, BundleError, DeadlineError, BusyError, LateError, StoreError, OSError)
 """Errors whose text is about the service and what it runs on, and nothing that a caller sent."""
+ABOUT_CODE = (ImportError, AttributeError, NameError, MemoryError)
+"""Errors whose text Python and numpy make of names, types and sizes alone."""
 _VALUES = re.compile(r"(?<!\w)'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?<![\w-])[-+]?\.?\d[\w.+-]*")
 
 
@@ -61,7 +63,7 @@ def text_for_logs(error: BaseException) -> str:
     quoted are left out of that. Of an error that nobody expected nothing is known, so its text is left out
     as a whole; its type and its place tell enough.
     """
-    if isinstance(error, OPERATIONAL):
+    if isinstance(error, OPERATIONAL + ABOUT_CODE):
         return str(error)
     if isinstance(error, InferenceError | ExplanationError):
         return _VALUES.sub("…", str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -197,8 +198,14 @@ class TraceSettings(Section):
     """Where spans are sent by OTLP over HTTP, for example ``http://collector:4318/v1/traces``; None for nowhere."""
     sample_rate: float = Field(default=0.01, ge=0, le=1)
     """Share of the requests without a ``traceparent`` that are traced; with one, its flag decides."""
-    queue: int = Field(default=2_048, ge=1)
-    """Spans that may wait for the collector; further ones are dropped and counted."""
+    queue: int = Field(default=2_048, ge=16)
+    """Spans that may wait for the collector; further ones are dropped and counted. A request has up to 10."""
+
+    @model_validator(mode="after")
+    def _spans_can_be_sent(self) -> Self:
+        if self.endpoint is not None and re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.endpoint) is None:
+            raise ValueError("endpoint: expected a URL of http or https, as http://collector:4318/v1/traces")
+        return self
 
 
 class VerdictSettings(Section):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from service.errors import ConfigurationError
 from service.settings import read_environment, read_settings
+from service.wiring.logs import log_to_stderr
 from service.wiring.priority import yield_the_cpu
 
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread: they all inherit it
     if settings.shadow.idle_priority:
         yield_the_cpu()  # before the heavy imports: a shadow that crashes in a loop imports in a loop
+    if settings.log.format == "json":  # what the imports warn of is to be JSON too
+        log_to_stderr(settings.log)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a second one costs small products more than it gives
     from service.wiring.shadow import ShadowBuilder, end_with_parent
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models import store
 from models.bundle import Bundle, open_bundle
 from models.gate import parity
+from models.manifest import Parity
 from models.reference import ReferenceVariable
 from service.adapters.onnx import OnnxModel
 from service.domain.binning import Binning, Cut, labels, numbers, percentiles, words
@@ -21,7 +22,7 @@ from service.domain.evidence.redaction import IMAGE, Rule
 from service.domain.parity import ParityReport
 from service.domain.schema import FeatureBatch, as_posted, label_indices
 from service.domain.slices import Slice
-from service.domain.variables import DOMAIN
+from service.domain.variables import DOMAIN, SCORE
 from service.errors import BundleError
 
 log = logging.getLogger("understudy.bundles")
@@ -125,7 +126,7 @@ def redaction_of(bundle: Bundle) -> dict[str, Rule]:
 
 def binning_of(bundle: Bundle) -> Binning:
     """The reference data's bins of every variable, and its rows in them."""
-    cuts = [_cut(each) for each in bundle.reference().values()]
+    cuts = [_cut(each, bundle.manifest.parity) for each in bundle.reference().values()]
     if bundle.spec.classes:
         _, scores, _ = bundle.calibration()
         answered = np.bincount(label_indices(bundle.spec, scores), minlength=len(bundle.spec.classes))
@@ -141,13 +142,17 @@ def bins_of(bundle: Bundle) -> Bins:
     return Bins(bundle.spec, binning_of(bundle).without(DOMAIN))
 
 
-def _cut(known: ReferenceVariable) -> Cut:
+def _cut(known: ReferenceVariable, parity: Parity) -> Cut:
     if known.categories:
         return words(known.name, known.counts, known.missing, known.categories)
-    return numbers(known.name, known.counts, known.missing, known.edges, known.minimum, known.maximum)
+    ends = known.minimum, known.maximum
+    slack = 0.0
+    if known.name.partition(":")[0] == SCORE:  # by as much as answers may differ from those of training
+        slack = parity.absolute + parity.relative * max(abs(end or 0.0) for end in ends)
+    return numbers(known.name, known.counts, known.missing, known.edges, *ends, slack)
 
 
-def _calibrated_domain(bundle: Bundle) -> NDArray[np.floating[Any]] | None:
+def _calibrated_domain(bundle: Bundle) -> NDArray[np.float64] | None:
     """What the calibration rows score by the measure of the domain that answers; None without one."""
     report = bundle.uncertainty()
     if report is None:

@@ -13,6 +13,8 @@ from service.domain.observation import Arm
 from service.domain.schema import ModelSpec
 
 EXPLAIN_SECONDS = (1e-5, 2e-5, 5e-5, *SECONDS, 10.0, 20.0)
+FAILURES = (500, 503, 504)
+"""Codes that every route has a count of as soon as it is asked, so that the first failure is seen."""
 VALUE_LABEL = "value"
 """The ``label`` of a regression model's predictions."""
 
@@ -93,6 +95,8 @@ class EdgeMetrics:
         build.labels(version, model, model_version).set(1)
         self._arms: dict[tuple[str, Arm], ArmTally] = {}
         self._codes: dict[tuple[str, int], int] = {}
+        self._routes: set[str] = set()
+        """Those that were asked already."""
         self._violated: dict[tuple[str, str], int] = {}
         self._explained: dict[str, list[float]] = {}
 
@@ -149,6 +153,10 @@ class EdgeMetrics:
             count = len(seconds)
             observe(self._explain_seconds.labels(method), EXPLAIN_SECONDS, np.array(seconds[:count]))
             del seconds[:count]
+        for route in {route for route, _ in self._codes} - self._routes:
+            self._routes.add(route)
+            for code in FAILURES:  # from nought: Prometheus cannot tell how far a new series has come
+                self._requests.labels(route, str(code))
         for (route, code), responses in self._codes.items():
             self._requests.labels(route, str(code)).inc(responses)
         self._codes.clear()

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
+import time
 from datetime import UTC, datetime
+from queue import Queue
 from types import TracebackType
 from typing import Any
 
@@ -24,16 +27,24 @@ FIELDS = "fields"
 MOST_FRAMES = 20
 """Of a stack so many are told, the innermost."""
 MOST_CAUSES = 5
+MOST_BEHIND = 10_000
+"""Lines that may wait for whoever reads them."""
+LAST_SECONDS = 1.0
+"""How long the end of a process waits for lines to be read."""
 OTHERS = (None, "bentoml", "circus", "uvicorn.error")
 """Loggers that are not ours and write into the same stream; None is the root of all."""
 
 
-def log_to_stderr(settings: LogSettings) -> None:
+def log_to_stderr(settings: LogSettings, handler: logging.Handler | None = None) -> None:
     """Writes what this process logs to standard error, others' lines in the same form as ours.
 
     Called once BentoML has configured its own loggers, which it does before it loads a service.
+
+    Args:
+        settings: form and level.
+        handler: writes the lines; None for one that waits until each is written.
     """
-    handler = logging.StreamHandler()
+    handler = handler or logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
     handler.setLevel(settings.level.upper())
     logger = logging.getLogger("understudy")
@@ -51,6 +62,59 @@ def log_to_stderr(settings: LogSettings) -> None:
         logging.captureWarnings(True)
         sys.excepthook = _uncaught
         threading.excepthook = _uncaught_in_thread
+
+
+class Behind(logging.Handler):
+    """Writes lines to standard error from a thread, for processes that must not wait for those who read them.
+
+    A reader that stalls fills a pipe with 64 KB; from then on whoever writes to it stands still. Lines that
+    find ``MOST_BEHIND`` others waiting are left out, and their number is told once there is room.
+
+    Args:
+        descriptor: what is written to; written to directly, since Python's own stream has a lock that a
+            stalled write holds until the process ends.
+    """
+
+    def __init__(self, descriptor: int = 2) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._waiting: Queue[bytes] = Queue(MOST_BEHIND)
+        self._left_out = 0
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Has the line written."""
+        try:
+            if self._left_out and not self._waiting.full():
+                count, self._left_out = self._left_out, 0
+                self._add(_left_out(record, count))
+            if self._waiting.full():
+                self._left_out += 1
+            else:
+                self._add(record)
+        except Exception:  # as any handler: a line that cannot be written ends nothing
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Waits until all is written, ``LAST_SECONDS`` at most; Python calls it when the process ends."""
+        due = time.monotonic() + LAST_SECONDS
+        while self._waiting.unfinished_tasks and time.monotonic() < due:
+            time.sleep(0.005)
+
+    def _add(self, record: logging.LogRecord) -> None:
+        self._waiting.put_nowait(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+
+    def _write(self) -> None:
+        while True:
+            line = self._waiting.get()
+            while line:  # once, as a rule: lines of siblings do not come in between
+                try:
+                    line = line[os.write(self._descriptor, line) :]
+                except BlockingIOError:  # somebody who shares the stream made it so
+                    time.sleep(0.01)
+                except OSError:  # nobody reads any more
+                    break
+            self._waiting.task_done()
 
 
 class JsonLines(logging.Formatter):
@@ -81,7 +145,7 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and an indented one for each frame of an exception."""
         named = getattr(record, FIELDS, {})
-        fields = "".join(f" {name}={value}" for name, value in named.items() if value is not None)
+        fields = "".join(f" {name}={_plain(value)}" for name, value in named.items() if value is not None)
         line = f"{_time(record)} [{record.levelname}] [{record.name}] {_message(record)}{fields}"
         error: dict[str, Any] | None = None
         if record.exc_info and record.exc_info[1] is not None:
@@ -115,6 +179,26 @@ def _stack(traceback: TracebackType | None) -> list[str]:
         places.append(f"{code.co_filename}:{traceback.tb_lineno} in {code.co_name}")
         traceback = traceback.tb_next
     return places[-MOST_FRAMES:]
+
+
+def _plain(value: Any) -> str:
+    """As it is, or quoted where a caller's id could pass for a field of ours."""
+    text = str(value)
+    return json.dumps(text) if " " in text or "=" in text or '"' in text else text
+
+
+def _left_out(record: logging.LogRecord, count: int) -> logging.LogRecord:
+    """Says, beside ``record``, that ``count`` lines before it are not there."""
+    return logging.makeLogRecord(
+        {
+            "name": "understudy",
+            "levelno": logging.ERROR,
+            "levelname": "ERROR",
+            "msg": f"{count} lines were left out: those before them were not read",
+            "created": record.created,
+            FIELDS: {"left_out": count},
+        }
+    )
 
 
 def _time(record: logging.LogRecord) -> str:

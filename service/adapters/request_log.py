@@ -1,8 +1,8 @@
 """The lines about single requests: collected while they are answered, written between them.
 
 Every request that fails with 5xx, and every one that the canary could not answer, gets a line, up to
-``MOST_A_SECOND`` of each kind; how many were left out is said once a second. The others get one where they
-were drawn.
+``MOST_A_SECOND`` of each status and of the latter; how many were left out is said once a second. The others
+get one where they were drawn.
 """
 
 from __future__ import annotations
@@ -65,13 +65,17 @@ class RequestLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._waiting: list[Passage | Fallback] = []
-        self._failures, self._fallbacks = Limit("failed requests"), Limit("canary fallbacks")
+        self._failures: dict[int, Limit] = {}  # by status: a flood of refusals must not hide a bug
+        self._fallbacks = Limit("canary fallbacks")
         self._crowded_out = 0
 
     def passed(self, passage: Passage) -> None:
         """Takes a request that failed or was drawn; for the hot path."""
         if passage.status >= SERVERS_FAULT:
-            if self._failures.passes(passage.end):
+            limit = self._failures.get(passage.status)
+            if limit is None:
+                limit = self._failures[passage.status] = Limit(f"requests answered {passage.status}")
+            if limit.passes(passage.end):
                 self._wait(passage)
         elif passage.logged:
             self._wait(passage)
@@ -89,7 +93,7 @@ class RequestLog:
             epoch = time.time() - now
             for each in waiting:
                 log.handle(_of_fallback(each, epoch) if isinstance(each, Fallback) else _of(each, epoch))
-        for limit in (self._failures, self._fallbacks):
+        for limit in (*self._failures.values(), self._fallbacks):
             count = limit.left_out(now)
             if count:
                 left_out = {FIELDS: {"left_out": count}}

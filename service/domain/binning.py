@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.uncertainty.percentile import percentiles_among
 from service.domain.variables import DOMAIN, LABEL, SCORE
 
 MOST_VARIABLES = 200
@@ -79,6 +80,7 @@ def numbers(
     edges: Sequence[float],
     minimum: float | None,
     maximum: float | None,
+    slack: float = 0.0,
 ) -> Cut:
     """The bins of numbers.
 
@@ -90,6 +92,8 @@ def numbers(
         minimum: the least value that the reference data has; None where it has none at all. Then there is
             nothing to be in order: every value is ``unseen``.
         maximum: the largest.
+        slack: how far beyond either of them a value is still taken for it, as that of a model may be which
+            adds up in another order than it did then. The ends are often the value of many rows.
     """
     if minimum is None or maximum is None:
         variable = Variable(name, (missing, 0), (MISSING, UNSEEN), ordered=0, missing=0, strange=(1,))
@@ -101,7 +105,8 @@ def numbers(
     size = len(names)
     reference = (0, *(int(each) for each in rows), 0, missing)
     variable = Variable(name, reference, (*names, MISSING), size, missing=size, strange=(0, size - 1))
-    return Cut(variable, np.array([minimum, *inner, np.nextafter(maximum, np.inf), np.nan]))
+    above = np.nextafter(maximum + slack, np.inf)
+    return Cut(variable, np.array([minimum - slack, *inner, above, np.nan]))
 
 
 def words(name: str, counts: Sequence[int], missing: int, vocabulary: Sequence[str]) -> Cut:
@@ -126,7 +131,7 @@ def labels(classes: Sequence[str], counts: Sequence[int]) -> Cut:
     return _words(LABEL, np.array(counts), 0, classes, np.ones(len(classes), np.bool_))
 
 
-def percentiles(ascending: NDArray[np.floating[Any]]) -> Cut:
+def percentiles(ascending: NDArray[np.float64]) -> Cut:
     """Ten bins of percentiles, 0 to 100.
 
     Args:
@@ -134,7 +139,7 @@ def percentiles(ascending: NDArray[np.floating[Any]]) -> Cut:
             percentiles, as that measure counts them, are the reference.
     """
     tens = np.arange(10.0, 100.0, 10.0)
-    own = ascending.searchsorted(ascending) * (100.0 / len(ascending))
+    own = percentiles_among(ascending, ascending)
     rows = np.bincount(tens.searchsorted(own, side="right"), minlength=10)
     names = _numbered([f"{low} to {low + 10}" for low in range(0, 100, 10)])
     reference = (*(int(each) for each in rows), 0)

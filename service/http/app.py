@@ -62,6 +62,8 @@ class Begun(NamedTuple):
 
     path: PredictPath
     question: Question
+    answer: Answer | None = None
+    """Of one whose explanation takes longer; asked again, a canary that failed would fail twice."""
 
 
 class HungUp(Exception):
@@ -133,10 +135,13 @@ class EdgeApp:
                 return Failed(too_large(edge), Seen(start, steps))
             question = path.decide(codec.decode(body, Head(named, arm, start)))
             answer = path.answer_here(question)
-            if answer is not None and question.wish is not None:
-                answer = explaining(edge).here(question, answer, question.wish)
             if answer is None:
                 return Begun(path, question)
+            if question.wish is not None:
+                explained = explaining(edge).here(question, answer, question.wish)
+                if explained is None:
+                    return Begun(path, question, answer)
+                answer = explained
             return Done(path, route, question, answer, codec.encode(answer, question))
         except Exception as error:  # whatever it is, the caller gets a problem document
             return Failed(error, Seen(start, steps, question))
@@ -168,9 +173,9 @@ class EdgeApp:
             if begun is None:
                 seen = seen._replace(steps=_drawn(edge, scope))
                 begun = await self._decode(edge, route, timed(codec, seen.steps), scope, receive)
-            path, question = begun
+            path, question, answered = begun
             seen = Seen(question.start, question.steps, question)
-            answer = await path.answer(question)
+            answer = answered or await path.answer(question)
             if question.wish is not None:
                 work = explaining(edge).explain(question, answer, question.wish)
                 answer = await _while_wanted(receive, work)

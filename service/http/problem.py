@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from service.errors import BusyError
+
 CONTENT_TYPE = b"application/problem+json"
 TOO_MANY_ERRORS = 50
 """A problem names at most so many single errors."""
@@ -49,6 +51,10 @@ class Problem(Exception):
         return orjson.dumps(document)
 
 
+class Overloaded(Problem, BusyError):
+    """503 for a reason of ours, which the log may name as well."""
+
+
 def does_not_fit(errors: list[dict[str, Any]]) -> Problem:
     """422 with every single error; the first one is the detail."""
     first = errors[0]
@@ -57,6 +63,6 @@ def does_not_fit(errors: list[dict[str, Any]]) -> Problem:
     return Problem(422, f"{where}: {first['msg']}{more}" if where else f"{first['msg']}{more}", errors)
 
 
-def overloaded(detail: str, retry_after: int = 1) -> Problem:
+def overloaded(detail: str, retry_after: int = 1) -> Overloaded:
     """503 that says when to come back, in seconds."""
-    return Problem(503, detail, headers=((b"retry-after", str(retry_after).encode()),))
+    return Overloaded(503, detail, headers=((b"retry-after", str(retry_after).encode()),))

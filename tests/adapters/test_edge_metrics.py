@@ -47,6 +47,16 @@ def test_a_flush_moves_exactly_what_was_tallied(registry: CollectorRegistry) -> 
     assert (production.labels, production.seconds, canary.labels) == ([0] * 4, [], [0] * 4)
 
 
+def test_the_first_failure_of_a_route_is_an_increase(registry: CollectorRegistry) -> None:
+    metrics, page = EdgeMetrics(registry, "m", "prod", "0"), Page(registry, None)
+    metrics.responded("/predict", 200)
+    metrics.flush()
+    assert value(page.samples(), "requests_total", route="/predict", code="503") == 0
+    metrics.responded("/predict", 503)
+    metrics.flush()
+    assert value(page.samples(), "requests_total", route="/predict", code="503") == 1
+
+
 def test_rows_without_a_label_are_counted_by_their_reason(registry: CollectorRegistry) -> None:
     metrics = EdgeMetrics(registry, "m", "prod", "0")
     tally = metrics.arm(spec(), "production")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.adapters import logs
-from service.adapters.logs import FIELDS, JsonLines, TextLines, log_to_stderr
+from service.adapters.logs import FIELDS, Behind, JsonLines, TextLines, log_to_stderr
 from service.errors import ExplanationError, InferenceError, StoreError
 from service.sections import LogSettings
 
+LONG = 20.0
+"""Seconds; what takes so long is stuck."""
 LOGGERS = ("understudy", "uvicorn.access", *logs.OTHERS)
 
 
@@ -90,6 +95,18 @@ def test_whatever_is_logged_is_one_line_of_json(message: str, fields: dict[str, 
 def test_half_of_a_surrogate_pair_and_a_huge_number_are_one_line_too() -> None:
     line = of(record("\ud800", **{FIELDS: {"count": 1 << 80}}))
     assert (line["message"], int(line["count"])) == ("\ud800", 1 << 80)
+
+
+def test_a_caller_s_id_cannot_pass_for_another_field() -> None:
+    line = TextLines().format(record("done", created=0.0, **{FIELDS: {"request_id": "a status=200", "arm": 1}}))
+    assert line.endswith('done request_id="a status=200" arm=1')
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("libcuda.so.1: cannot open"), AttributeError("'list' has no 'x'"), MemoryError("8 GiB")]
+)
+def test_an_error_about_code_keeps_its_text(error: Exception) -> None:
+    assert of(record(exc_info=raised(error)))["exception"]["text"] == str(error)
 
 
 def test_an_exception_is_told_with_its_type_its_place_and_its_cause() -> None:
@@ -194,3 +211,44 @@ def test_what_nobody_caught_is_a_line_like_any_other(
 def test_lines_of_requests_are_not_uvicorn_s(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
     log_to_stderr(LogSettings())
     assert not logging.getLogger("uvicorn.access").hasHandlers()
+
+
+def test_a_reader_that_stalls_holds_nobody_up_and_what_is_left_out_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "MOST_BEHIND", 100)
+    reader, writer = os.pipe()
+    behind = Behind(writer)
+    behind.setFormatter(JsonLines())
+    start = time.monotonic()
+    for number in range(500):
+        behind.handle(record("x" * 4000, **{FIELDS: {"number": number}}))  # a pipe takes 16 of them
+    assert time.monotonic() - start < LONG
+    with os.fdopen(reader, encoding="utf-8") as stream:
+        before = [json.loads(stream.readline()) for _ in range(100)]
+        behind.flush()
+        behind.handle(record("read again"))
+        after = json.loads(stream.readline())
+        while "left_out" not in after:  # the thread had taken some while others came
+            before.append(after)
+            after = json.loads(stream.readline())
+        assert json.loads(stream.readline())["message"] == "read again"
+    assert [line["number"] for line in before] == sorted(line["number"] for line in before)
+    assert len(before) + after["left_out"] == 500
+
+
+def test_the_last_lines_of_a_process_are_written_and_its_end_is_not_held_up() -> None:
+    program = (
+        "import logging; from service.adapters.logs import Behind, log_to_stderr;"
+        "from service.sections import LogSettings;"
+        "log_to_stderr(LogSettings(format='json'), Behind());"
+        "[logging.getLogger('understudy').error('x' * 1000) for _ in range({count})]"
+    )
+    read = subprocess.run(
+        [sys.executable, "-c", program.format(count=300)], capture_output=True, text=True, check=True
+    )
+    assert [len(json.loads(line)["message"]) for line in read.stderr.splitlines()] == [1000] * 300
+    unread = subprocess.Popen([sys.executable, "-c", program.format(count=300)], stderr=subprocess.PIPE)
+    assert unread.wait(LONG) == 0
+    assert unread.stderr is not None
+    unread.stderr.close()

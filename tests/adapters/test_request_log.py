@@ -13,6 +13,7 @@ from service.adapters.logs import JsonLines
 from service.adapters.request_log import MOST_A_SECOND, MOST_WAITING, RequestLog, log
 from service.domain.passage import Fallback, Passage
 from service.errors import InferenceError
+from service.http.problem import overloaded
 
 
 class Lines(logging.Handler):
@@ -134,6 +135,18 @@ def test_failures_and_fallbacks_do_not_crowd_each_other_out(lines: Lines) -> Non
         "b",
     )
     assert last["message"] == "production answered for m:new: the canary was late"
+
+
+def test_a_flood_of_refusals_does_not_hide_a_bug(lines: Lines) -> None:
+    requests = RequestLog(lambda: 1.0)
+    for _ in range(100):
+        requests.passed(failed(1.0, status=503, error=overloaded("too many requests are in work")))
+    requests.passed(failed(1.0, error=KeyError()))
+    requests.flush()
+    told = [line["exception"] for line in lines.found if "exception" in line]
+    assert [each["type"] for each in told] == ["Overloaded"] * MOST_A_SECOND + ["KeyError"]
+    assert told[0]["text"] == "too many requests are in work"
+    assert [line["left_out"] for line in lines.found if "left_out" in line] == [100 - MOST_A_SECOND]
 
 
 def test_a_fallback_says_what_the_canary_failed_of(lines: Lines) -> None:

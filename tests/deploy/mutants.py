@@ -155,7 +155,9 @@ def _operands(tokens: list[Token], length: int) -> Iterator[tuple[str, int, int]
         start = token.start
         yield f"{token.text} {_short(tokens, start, end)}", start, end
         before = [each for each in tokens[:place] if each.depth <= token.depth]
-        opened = [each for each in before if each.depth < token.depth or _joins(each, token)]
+        opened = [
+            each for each in before if each.depth < token.depth or each.kind == "comma" or _joins(each, token)
+        ]
         if token.text != "unless" and not (opened and opened[-1].text in SETS):
             first = opened[-1].end if opened else 0
             last = _modified(tokens, place)
@@ -163,6 +165,9 @@ def _operands(tokens: list[Token], length: int) -> Iterator[tuple[str, int, int]
 
 
 def _closes(each: Token, token: Token) -> bool:
+    """By a bracket, or as an argument of a function."""
+    if each.kind == "comma":
+        return each.depth == token.depth
     return each.depth < token.depth and each.text in (")", "}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from deploy.prometheus import alerts, budgets
 from deploy.prometheus.alarms.alarm import PREFIX, RUNBOOKS
 from deploy.prometheus.files import text
 from service.domain.drift import alerting
+from service.http.openapi import OPERATIONS
+from service.settings import Settings
 from tests.conftest import locate
 from tests.deploy import scenes_drift, scenes_service, scenes_shadow
 from tests.deploy.scenes import Scene, Trial, held, objections, shipped
@@ -127,6 +130,32 @@ def test_runbooks_speak_of_series_and_routes_that_there_are() -> None:
         assert set(re.findall(r"understudy_\w+", book)) <= families, path.name
         for other in re.findall(r"\((Understudy\w+)\.md\)", book):
             assert other in NAMES, (path.name, other)
+
+
+def test_runbooks_speak_of_settings_and_routes_that_there_are() -> None:
+    sections = Settings(production="credit:gbm-1").model_dump()
+    routes = {path for path, _ in OPERATIONS}
+    for path in (ROOT / RUNBOOKS).glob("*.md"):
+        book = path.read_text()
+        for section, key in re.findall(r"`(\w+)\.(\w+)`", book):
+            assert key in sections[section], (path.name, section, key)
+        for route in re.findall(r"`(?:GET )?(/[\w/.]+)`", book):
+            assert route in routes | {"/rules", "/targets"}, (path.name, route)
+
+
+@pytest.mark.system("promtool")
+def test_prometheus_reads_every_query_of_the_runbooks(tmp_path: Path) -> None:
+    books = [path.read_text() for path in (ROOT / RUNBOOKS).glob("*.md")]
+    spans = {" ".join(span.split()) for book in books for span in re.findall(r"`([^`]+)`", book)}
+    queries = sorted(span for span in spans if re.search(r"understudy[_:]", span))
+    assert len(queries) > 30
+    rules = [{"record": f"query:{place}", "expr": query} for place, query in enumerate(queries)]
+    path = tmp_path / "queries.yml"
+    path.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    checked = subprocess.run(
+        [str(locate("promtool")), "check", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_no_alert_complains_of_a_candidate_that_the_verdict_would_promote() -> None:

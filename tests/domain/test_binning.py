@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 from models.bundle import Bundle
 from models.reference import cut_points
 from service.adapters.bundles import binning_of
+from service.adapters.onnx import OnnxModel
 from service.domain.binning import (
     MOST_BINS,
     MOST_ORDERED,
@@ -48,6 +49,13 @@ def test_numbers_have_bins_below_between_and_above_the_reference_data() -> None:
     found = bins_of(AGE, -np.inf, 17.9, 18, 25.4, 25.5, 40, 90, 90.0001, np.inf, NAN)
     places = [0, 0, 1, 1, 2, 3, 3, 4, 4, 5]
     assert found == [AGE.variable.names[place] for place in places]
+
+
+def test_a_value_that_rounding_moves_beyond_an_end_is_still_there() -> None:
+    cut = numbers("score", (20, 10), 0, (0.5,), 0.25, 0.75, slack=1e-6)
+    assert cut.variable == numbers("score", (20, 10), 0, (0.5,), 0.25, 0.75).variable
+    assert bins_of(cut, 0.25 - 9e-7, 0.75 + 9e-7) == ["01 0.25 to 0.5", "02 0.5 to 0.75"]
+    assert bins_of(cut, 0.25 - 2e-6, 0.75 + 2e-6) == ["00 below 0.25", "03 above 0.75"]
 
 
 def test_words_have_a_bin_each_and_those_the_reference_data_never_had_are_unseen() -> None:
@@ -245,6 +253,22 @@ def test_a_digest_tells_bins_and_reference_rows_apart() -> None:
 
 def test_a_variable_can_be_left_out() -> None:
     assert Binning.of([AGE, HOME]).without("feature:age").variables == (HOME.variable,)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("tag", ["cancer:forest-1", "cancer:xgb-1"])
+def test_scores_stay_in_their_bins_however_many_threads_add_them_up(
+    demo_bundle: Callable[[str], Bundle], tag: str, threads: int
+) -> None:
+    """Many rows of a forest have its least score, or its largest, of which threads change the last digit."""
+    bundle = demo_bundle(tag)
+    rows, scores, _ = bundle.calibration()
+    model = OnnxModel(
+        bundle.model_path, bundle.spec, bundle.binding, providers=("CPUExecutionProvider",), threads=threads
+    )
+    binning = binning_of(bundle)
+    found = binning.counts(dict(answer_columns(bundle.spec, model.predict(rows))))
+    assert found.tolist() == binning.counts(dict(answer_columns(bundle.spec, scores))).tolist()
 
 
 @pytest.mark.parametrize("tag", ["credit:gbm-1", "credit:linear-1", "digits:mlp-1", "diabetes:gbr-1"])

@@ -114,6 +114,29 @@ def test_the_shortcut_explains_at_once_or_hands_the_question_on() -> None:
     assert isinstance(world.app.answer_here(route, (), b"slow"), Begun)
 
 
+def test_a_question_that_is_handed_on_is_not_inferred_again() -> None:
+    world, asked = Explaining(), 0
+    production = world.path.production
+
+    def infer(rows: FeatureBatch, due: float) -> Scores:
+        nonlocal asked
+        asked += 1
+        return production.infer(rows, due)
+
+    world.path.production = replace(production, infer=infer)
+    route = world.edge.routes["/explain"]
+    begun = world.app.answer_here(route, (), b"slow")
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/explain", "headers": headers, BEGUN: begun}
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(world.app(scope, sending(b""), send))
+    assert (sent[0]["status"], asked) == (200, 1)
+
+
 def test_without_a_fit_model_nothing_is_explained() -> None:
     world = Explaining()
     world.edge = replace(world.edge, path=None, explain=None, unfit="credit:gbm-1 fails parity")

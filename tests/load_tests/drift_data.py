@@ -1,4 +1,4 @@
-"""A pool of rows for the tests of drift: numbers with missing values, words, and a score that follows them."""
+"""A pool of rows for the tests of drift: numbers with missing values, words that follow them, and labels."""
 
 from __future__ import annotations
 

@@ -121,6 +121,7 @@ def test_sections_show_what_they_measured(
     assert len(alarms.lines) == 2
     assert not alarms.missed
     assert len(waits.lines) == len(waits.measured) == 6
+    assert [each.verdict for each in waits.findings] == ["met", ""]
     assert all(section.readable() for section in (alarms, waits))
 
 

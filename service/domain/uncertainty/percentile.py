@@ -7,6 +7,7 @@ must not have been learnt from the calibration rows. Where they are too few for 
 the cut is the strangest of them and at most 1 / (n + 1) are called out of domain; the report says how many.
 
 The percentile counts the calibration rows that are strictly less strange, so rows that tie count as none.
+Scores that differ by rounding alone tie: one row's may depend on how many rows are scored with it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ Strangeness: TypeAlias = NDArray[np.float64]
 LEAST_CALIBRATION = 20
 """Fewer calibration rows than this do not show what is usual."""
 
+TIE = 1e-6
+"""Scores tie that are farther apart by no more than such a part of them."""
+
 MOST_SHUFFLED = 1000
 """Rows by which the report judges the score."""
 
@@ -45,13 +49,18 @@ class Domain:
         scores = self.strangeness(asked)
         return {
             "domain_score": scores,
-            "domain_percentile": self.ascending.searchsorted(scores) * (100.0 / len(self.ascending)),
-            "in_domain": scores <= self.cut,
+            "domain_percentile": percentiles_among(self.ascending, scores),
+            "in_domain": scores / (1 + TIE) <= self.cut,
         }
 
     def at(self, percentile: float) -> Domain:
         """The same with the cut of another percentile, from 0 to 100, both excluded."""
         return replace(self, cut=float(self.ascending[_rank(len(self.ascending), percentile) - 1]))
+
+
+def percentiles_among(ascending: Strangeness, scores: Strangeness) -> NDArray[np.float64]:
+    """What part of some scores [n], which ascend, is below each of others, 0 to 100."""
+    return ascending.searchsorted(scores / (1 + TIE)) * (100.0 / len(ascending))
 
 
 def learn_domain(

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.domain.drift.alerting import ACCURACY
-from service.domain.drift.two_sample import CHANCE, FEWEST_ROWS, TESTED_ROWS, TwoSample
+from service.domain.drift.two_sample import CHANCE, FEWEST_ROWS, TESTED_ROWS, TESTED_SHARE, TwoSample
 from service.domain.schema import Feature, ModelSpec
 from tests.domain.models import spec
 
@@ -85,7 +85,7 @@ def gone_missing(rows: Rows, random: np.random.Generator) -> Rows:
 
 @pytest.mark.parametrize("reference", [REFERENCE, 250])
 def test_without_a_change_accuracy_is_half_within_what_both_chances_make(reference: int) -> None:
-    """Twenty services of 8,000 told rows: a mean near one half, deviations as promised, no alarm."""
+    """Twenty services of 3,200 told rows: a mean near one half, deviations as promised, no alarm."""
     found = np.array([told(seed, as_before, reference=reference) for seed in range(20)])
     shares = np.array([accuracy(each) for each in found])
     deviation = math.sqrt(0.25 / found[0, :, 1].sum() + CHANCE**2)
@@ -134,9 +134,30 @@ def test_rows_are_new_to_it_when_they_are_told() -> None:
     test = TwoSample.of(SPEC, healthy(REFERENCE, random), 6)
     far = [healthy(BATCH, random) + np.float32(100) for _ in range(2)]
     first, second = (test.look(each) for each in far)
-    assert (first[1], second[1]) == (2 * BATCH, 2 * BATCH)
-    assert first[0] / first[1] < 0.65
-    assert second[0] / second[1] > 0.95
+    assert first[0] / first[1] < 0.7
+    assert second[0] / second[1] > 0.9
+
+
+def test_rows_that_are_sent_again_and_again_are_not_told_by_heart() -> None:
+    """Six hundred rows, 6,000 times: whoever learns them by heart tells most of them rightly."""
+    shares = []
+    for seed in range(12):
+        random = np.random.default_rng([20261123, seed])
+        test = TwoSample.of(SPEC, healthy(REFERENCE, random), seed)
+        few = healthy(600, random)
+        found = [test.look(few[random.integers(len(few), size=BATCH)]) for _ in range(60)]
+        shares.append(accuracy(np.array(found[20:], np.float64)))
+    few_told = 0.25 * 0.5**2 / (TESTED_SHARE * 600)  # these rows are a sample, as the reference rows are
+    deviation = math.sqrt(CHANCE**2 + few_told + 0.25 / (2 * TESTED_SHARE * BATCH * 40))
+    assert abs(np.mean(shares) - 0.5) < 4 * deviation / math.sqrt(len(shares))
+
+
+def test_a_row_is_learnt_or_told_and_never_both() -> None:
+    random = np.random.default_rng(14)
+    test = TwoSample.of(SPEC, healthy(REFERENCE, random), 14)
+    asked = [test.look(np.repeat(row[None], 10, axis=0))[1] for row in healthy(200, random)]
+    assert set(asked) == {0, 20}
+    assert np.mean(asked) / 20 == pytest.approx(TESTED_SHARE, abs=0.12)
 
 
 def test_few_reference_rows_are_told_by_lot_in_part() -> None:
@@ -159,8 +180,8 @@ def test_no_rows_are_nothing_to_tell() -> None:
     random = np.random.default_rng(9)
     test = TwoSample.of(SPEC, healthy(REFERENCE, random), 9)
     assert test.look(healthy(0, random)) == (0, 0)
-    assert test.look(healthy(1, random))[1] == 2
-    assert test.look(healthy(3_000, random))[1] == 6_000
+    assert test.look(healthy(1, random))[1] in {0, 2}
+    assert test.look(healthy(3_000, random))[1] == pytest.approx(2 * TESTED_SHARE * 3_000, rel=0.1)
 
 
 def test_the_same_seed_tells_the_same() -> None:
@@ -199,14 +220,16 @@ def test_columns_without_a_value_or_a_spread_do_no_harm() -> None:
 )
 def test_every_schema_can_be_looked_at(features: tuple[Feature, ...]) -> None:
     random = np.random.default_rng(11)
-    empty = features[0].name == "empty"
 
     def rows(count: int) -> Rows:
         found = random.integers(4, size=(count, len(features))).astype(np.float32)
-        return np.full_like(found, np.nan) if empty else found
+        return np.full_like(found, np.nan) if features[0].name == "empty" else found
 
     test = TwoSample.of(spec("prod", *features), rows(REFERENCE), 11)
     found = np.array([test.look(rows(BATCH)) for _ in range(30)], np.float64)
+    if features[0].name == "empty":
+        assert not found.any()
+        return
     deviation = math.sqrt(0.25 / found[:, 1].sum() + CHANCE**2)
     assert abs(accuracy(found) - 0.5) < 4 * deviation
 

@@ -40,6 +40,14 @@ def test_rows_that_tie_with_a_row_are_not_less_strange() -> None:
     assert columns(fitted, 1, 1.5, 2, 2.5)["domain_percentile"].tolist() == [0, 50, 50, 100]
 
 
+def test_rows_whose_scores_differ_by_rounding_alone_tie() -> None:
+    fitted = learn(np.repeat([1.0, 2.0], [10, 90]))
+    above, below = (np.float64(2) * (1 + part) for part in (1e-7, -1e-7))
+    found = columns(fitted, 2, above, below, 2.001)
+    assert found["domain_percentile"].tolist() == [10, 10, 10, 100]
+    assert found["in_domain"].tolist() == [True, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("n", "percentile", "rank"),
     [(99, 99, 99), (999, 99, 990), (1000, 99, 991), (199, 90, 180), (100, 50, 51)],
