@@ -1,13 +1,14 @@
 """How many rows one core shadows with everything on, beside what the candidate alone would answer there.
 
 Each figure is from a shadow process of its own on one core, with the demo's models: frames as an edge sends
-them are read, answered by the candidate, compared, added up in every slice and bin, explained (1 % and the
-cases) and written to SQLite. The clock stops when the last row is on the disk.
-Takes about two minutes, with ``--quick`` half a minute.
+them are read, answered by the candidate, compared, counted by bin for ``/drift``, added up in every slice and
+bin, explained (1 % and the cases) and written to SQLite. The clock stops when the last row is on the disk.
+Takes about two and a half minutes, with ``--quick`` half a minute.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.settings import Settings
+    from service.paths.distributions import Arrivals
+    from service.settings import Environment, Settings
 
 ROWS, QUICK_ROWS = 300_000, 60_000
 REPETITIONS, QUICK_REPETITIONS = 3, 1
@@ -54,14 +56,16 @@ class Stage(NamedTuple):
     """How much the shadow does."""
 
     name: str
-    evidence: bool
-    records: bool
+    drift: bool = False
+    evidence: bool = False
+    records: bool = False
 
 
-ALONE = Stage("comparing alone", evidence=False, records=False)
-EVIDENCE = Stage("with evidence", evidence=True, records=False)
-EVERYTHING = Stage("and with records", evidence=True, records=True)
-STAGES = (ALONE, EVIDENCE, EVERYTHING)
+ALONE = Stage("comparing alone")
+DRIFT = Stage("with rows by bin", drift=True)
+EVIDENCE = Stage("with evidence", evidence=True)
+EVERYTHING = Stage("with everything", drift=True, evidence=True, records=True)
+STAGES = (ALONE, DRIFT, EVIDENCE, EVERYTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Run:
     compared: int
     stored: int
     """Rows that the store's sums are over."""
+    counted: int
+    """Rows of production that are in the store by bin."""
     lost: int
     """Rows whose paired answers, and cases, found no room."""
 
@@ -118,7 +124,10 @@ def findings(runs: Sequence[Run]) -> Iterator[Finding]:
         share = median(run.rate / run.raw for run in found)
         yield Finding(f"evidence, {_asked(per_request)}: rows/s of raw inference", share, "x", least)
     missing = sum(abs(run.rows - run.compared) for run in runs)
-    missing += sum(abs(run.rows - run.stored) for run in runs if run.stage != ALONE.name)
+    for stage in STAGES:
+        mine = [run for run in runs if run.stage == stage.name]
+        missing += sum(abs(run.rows - run.stored) for run in mine if stage.evidence)
+        missing += sum(abs(run.rows - run.counted) for run in mine if stage.drift)
     yield Finding("rows not compared, or not in the store", missing, "", 0, at_most=True)
     yield Finding("answers and cases without room", sum(run.lost for run in runs), "", 0, at_most=True)
 
@@ -173,6 +182,7 @@ def shadowed(stage: Stage, per_request: int, rows: int, folder: Path) -> Run:
         process.keeper.lost = lambda _tag, _what, count: lost.append(count)
     given, scores, raw = _material()
     sent = _frames(given, scores, per_request, rows)
+    importlib.import_module("service.adapters.store.store")  # a third of a second, once in a shadow's life
     if process.prepare is not None:  # explanations come from the first row on
         process.prepare()
         process.prepare = None
@@ -191,14 +201,29 @@ def shadowed(stage: Stage, per_request: int, rows: int, folder: Path) -> Run:
         (dossier,) = process.keeper.dossiers
         books, _ = process.keeper.store().sums(dossier.pairing.key)
         stored = int(books[Page(AGREEMENT, "all")][0])
+    counted = 0 if process.receiver.arrivals is None else _counted(process.receiver.arrivals, environment)
     ledger = open_ledger(settings, environment)
     assert ledger is not None, "the shadow has counted in it"
     compared = ledger.totals(0)["compared"]
-    return Run(stage.name, per_request, len(sent) * FRAME, raw, seconds, cpu, compared, stored, sum(lost))
+    return Run(
+        stage.name, per_request, len(sent) * FRAME, raw, seconds, cpu, compared, stored, counted, sum(lost)
+    )
+
+
+def _counted(arrivals: Arrivals, environment: Environment) -> int:
+    """Rows of production in the store by bin: any one input has each of them in one bin."""
+    from service.adapters import bundles as opened
+    from service.wiring.store import LazyStore
+
+    assert arrivals.distributions is not None, "production is fit"
+    slots, _ = LazyStore(environment, patience=10.0)().rows(arrivals.distributions.model)
+    binning = opened.binning_of(opened.load(bundles.CREDIT, providers=CPU, threads=1).bundle)
+    start = int(binning.starts[-2])
+    return int(sum(counts[start : binning.size].sum() for counts in slots.values()))
 
 
 def _settings(stage: Stage) -> Settings:
-    from service.sections import EvidenceSettings, FeedbackSettings, ShadowSettings
+    from service.sections import DriftSettings, EvidenceSettings, FeedbackSettings, ShadowSettings
     from service.settings import Settings
 
     shadow = ShadowSettings(
@@ -212,6 +237,7 @@ def _settings(stage: Stage) -> Settings:
         shadow=shadow,
         feedback=FeedbackSettings(queue_rows=10 * ROWS, queue_bytes=4 << 30),
         evidence=EvidenceSettings(enabled=stage.evidence),
+        drift=DriftSettings(enabled=stage.drift),
     )
 
 

@@ -26,7 +26,7 @@ except ConfigurationError as error:
     sys.exit(f"understudy: {error}")
 
 if SETTINGS.log.format == "json":  # BentoML's supervisor imports this too, and has lines of its own
-    log_to_stderr(SETTINGS.log)
+    log_to_stderr(SETTINGS.log, behind=True)
 
 IDLE = {"Shadow": SETTINGS.shadow.idle_priority, "Explainer": SETTINGS.explain.idle_priority}
 """Services whose processes get only CPU that nobody else wants; so do their children, from the start on."""

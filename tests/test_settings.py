@@ -138,6 +138,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a share of nobody": ({"rollout": {"share_basis_points": 1}}, "rollout", "needs a candidate"),
     "more than all": ({"rollout": {"share_basis_points": 10_001}}, "rollout.share_basis_points", "10000"),
+    "a collector that is no URL": ({"trace": {"endpoint": "collector:4318"}}, "trace.endpoint", "https?://"),
+    "no room for one request's spans": ({"trace": {"queue": 5}}, "trace.queue", "equal to 16"),
     "an empty salt": ({"rollout": {"salt": ""}}, "rollout.salt", "at least 1"),
 }
 
@@ -226,6 +228,7 @@ def test_every_key_has_a_variable(path: Path) -> None:
         "sample_rate": "0.5",
         "explain_rate": "0.5",
         "buffer_bytes": "65536",
+        "queue": "30",
         "process": "false",
         "shap": "false",
         "explain": "false",

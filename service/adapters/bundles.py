@@ -134,7 +134,10 @@ def binning_of(bundle: Bundle) -> Binning:
     ascending = _calibrated_domain(bundle)
     if ascending is not None:
         cuts.append(percentiles(ascending))
-    return Binning.of(cuts)
+    found = Binning.of(cuts)
+    if len(found.cuts) < len(cuts):
+        log.warning("%s: %d of %d variables are watched", bundle.spec.tag, len(found.cuts), len(cuts))
+    return found
 
 
 def bins_of(bundle: Bundle) -> Bins:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from functools import cache
 from queue import Queue
 from types import TracebackType
 from typing import Any
@@ -35,16 +36,16 @@ OTHERS = (None, "bentoml", "circus", "uvicorn.error")
 """Loggers that are not ours and write into the same stream; None is the root of all."""
 
 
-def log_to_stderr(settings: LogSettings, handler: logging.Handler | None = None) -> None:
+def log_to_stderr(settings: LogSettings, *, behind: bool = False) -> None:
     """Writes what this process logs to standard error, others' lines in the same form as ours.
 
     Called once BentoML has configured its own loggers, which it does before it loads a service.
 
     Args:
         settings: form and level.
-        handler: writes the lines; None for one that waits until each is written.
+        behind: whether nobody may wait until a line is written.
     """
-    handler = handler or logging.StreamHandler()
+    handler = _behind() if behind else logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
     handler.setLevel(settings.level.upper())
     logger = logging.getLogger("understudy")
@@ -115,6 +116,12 @@ class Behind(logging.Handler):
                 except OSError:  # nobody reads any more
                     break
             self._waiting.task_done()
+
+
+@cache
+def _behind() -> Behind:
+    """The only one of this process, which lines so keep their order."""
+    return Behind()
 
 
 class JsonLines(logging.Formatter):

@@ -120,7 +120,7 @@ class Page:
             return page
         try:
             return page + self._beside.read_bytes()
-        except FileNotFoundError:
+        except OSError:  # not there yet, or another user's: the other families are shown all the same
             return page
 
     def samples(self) -> Samples:

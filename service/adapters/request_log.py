@@ -13,14 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 from service.adapters.logs import FIELDS
-from service.domain.passage import FALLBACKS, Fallback, Passage
+from service.domain.passage import FALLBACKS, SERVERS_FAULT, Fallback, Passage
 
 log = logging.getLogger("understudy.requests")
 
 MOST_A_SECOND = 10
 MOST_WAITING = 10_000
 """Lines that may wait to be written."""
-SERVERS_FAULT = 500
 
 
 class Limit:

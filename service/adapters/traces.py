@@ -32,7 +32,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from service.domain.passage import Parent, Passage, Step
+from service.domain.passage import SERVERS_FAULT, Parent, Passage, Step
 from service.sections import TraceSettings
 
 BATCH = 64
@@ -142,7 +142,7 @@ class Spans:
             if step.failure is not None:
                 child.set_status(StatusCode.ERROR)
             child.end(epoch + _nanoseconds(step.end))
-        if passage.status >= 500:
+        if passage.status >= SERVERS_FAULT:
             root.set_status(StatusCode.ERROR)
         root.end(epoch + _nanoseconds(passage.end))
 
@@ -157,7 +157,7 @@ def _attributes(passage: Passage) -> Attributes:
         "understudy.arm": passage.arm,
         **_model(passage.model),
     }
-    if passage.status >= 500:
+    if passage.status >= SERVERS_FAULT:
         found["error.type"] = str(passage.status) if passage.error is None else type(passage.error).__name__
     return _known(found)
 

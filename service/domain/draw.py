@@ -40,4 +40,5 @@ class Draw:
             return 0
         if self._rate <= 0:
             return math.inf
-        return math.floor(math.log(1 - self._generator.random()) / math.log1p(-self._rate))
+        gap = math.log(1 - self._generator.random()) / math.log1p(-self._rate)
+        return gap if gap == math.inf else math.floor(gap)

@@ -12,6 +12,8 @@ from service.domain.observation import Arm
 
 StepName: TypeAlias = Literal["decode", "infer", "quantify", "explain", "encode"]
 
+SERVERS_FAULT = 500
+"""From this status on a request failed on our side, and is told of whether it was drawn or not."""
 FALLBACKS: dict[str, str] = {
     "breaker_open": "the canary is paused",
     "deadline": "the canary was late",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any, NamedTuple, TypeAlias
 
+from service.domain.passage import SERVERS_FAULT
 from service.http import problem
 from service.http.admission import admit, explaining, not_ready, problem_of, too_large
 from service.http.codec import Codec, Encoded, Head, request_id_of
@@ -31,8 +32,6 @@ HANDED_ON = ("/static_content/", "/schema.json")
 """Paths that BentoML answers, beside the page at ``/``."""
 HUNG_UP = 499
 """The code under which a request is counted whose caller did not wait for the answer; nothing is sent."""
-SERVERS_FAULT = 500
-"""From this status on a request is told of whether it was drawn or not."""
 UNKNOWN_ROUTE = "other"
 """The ``route`` label of paths that are not ours, so that no caller can make up a series."""
 BEGUN = "understudy.begun"

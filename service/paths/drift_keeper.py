@@ -89,10 +89,8 @@ class _Book:
     source: Source
     writer: str
     since: float
-    handed: NDArray[np.float64]
-    """What of ``source`` went into a batch."""
-    noted: NDArray[np.float64] = field(init=False)
-    """What of it is in ``waiting`` as well."""
+    noted: NDArray[np.float64]
+    """What of ``source`` is in ``waiting`` or went into a batch."""
     waiting: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     batch: SlotBatch | None = None
     """May or may not be in the store."""
@@ -102,9 +100,6 @@ class _Book:
     """What the store was given, or is to be given, since ``stored`` was read."""
     stored: Slots = field(default_factory=dict)
     written: float | None = None
-
-    def __post_init__(self) -> None:
-        self.noted = self.handed
 
     def collect(self, now: float) -> NDArray[np.float64]:
         """Takes in what was counted meanwhile, as rows of this moment; everything counted so far."""
@@ -122,7 +117,7 @@ class _Book:
         if self.batch is None and (self.waiting or served):
             self.number += 1
             self.batch = SlotBatch(self.writer, self.number, self.source.model, self.waiting)
-            self.waiting, self.handed = {}, self.noted
+            self.waiting = {}
 
     def wrote(self, clock: float) -> None:
         """Notes that the store has the batch."""
@@ -140,24 +135,24 @@ class _Book:
 
     def note(self) -> dict[str, Any]:
         """What a later life of this server has to know, ready for JSON."""
-        slots = {} if self.batch is None else self.batch.slots
         return {
             "writer": self.writer,
             "number": self.number,
-            "handed": self.handed.tolist(),
-            "batch": None if self.batch is None else [[slot, each.tolist()] for slot, each in slots.items()],
+            "noted": self.noted.tolist(),
+            "waiting": _plain(self.waiting),
+            "batch": None if self.batch is None else _plain(self.batch.slots),
         }
 
     def resume(self, note: Mapping[str, Any]) -> None:
         """Goes on where the life that left ``note`` stopped; counts that are gone are begun anew."""
         self.writer, self.number = note["writer"], note["number"]
-        handed, seen = np.array(note["handed"], np.float64), self.source.seen()
-        if handed.shape == seen.shape and (handed <= seen).all():
-            self.handed = self.noted = handed
+        noted, seen = np.array(note["noted"], np.float64), self.source.seen()
+        if noted.shape == seen.shape and (noted <= seen).all():
+            self.noted = noted
+        self.waiting = self.unread = _slots(note["waiting"])
         if note["batch"] is not None:
-            slots = {int(slot): np.array(counts, np.float64) for slot, counts in note["batch"]}
-            self.batch = SlotBatch(self.writer, self.number, self.source.model, slots)
-            self.unread = slots
+            self.batch = SlotBatch(self.writer, self.number, self.source.model, _slots(note["batch"]))
+            self.unread = together([self.waiting, self.batch.slots])
 
 
 class DriftKeeper:
@@ -209,11 +204,13 @@ class DriftKeeper:
         self._told: float | None = None
         self._shown: list[NDArray[np.float64]] | None = None
         self._silent_until: dict[str, float] = {}
+        # of models that this life does not count as well: a later one may, and goes on with their files
+        self._notes = dict(notes or {})
         self._books = [
             _Book(each, writer, now(), np.zeros_like(each.seen(), dtype=np.float64)) for each in sources
         ]
         for book in self._books:
-            note = (notes or {}).get(name_of(book.source.model))
+            note = self._notes.get(name_of(book.source.model))
             if note is not None:
                 book.resume(note)
 
@@ -274,7 +271,8 @@ class DriftKeeper:
         for book in self._books:
             book.seal(book.written is None or self._clock() - book.written >= SERVED_SECONDS)
         # before anything is written: who dies in between has a later life try the very same
-        self._remember({name_of(book.source.model): book.note() for book in self._books})
+        self._notes.update({name_of(book.source.model): book.note() for book in self._books})
+        self._remember(self._notes)
         store = self._store()
         for book in self._books:
             if book.batch is not None:
@@ -309,3 +307,11 @@ class DriftKeeper:
 def name_of(model: ModelKey) -> str:
     """One name of all that tells it from others."""
     return f"{model.tag} {model.role} {model.digest}"
+
+
+def _plain(slots: Slots) -> list[tuple[int, list[float]]]:
+    return [(slot, counts.tolist()) for slot, counts in slots.items()]
+
+
+def _slots(plain: Sequence[tuple[int, Sequence[float]]]) -> dict[int, NDArray[np.float64]]:
+    return {slot: np.array(counts, np.float64) for slot, counts in plain}

@@ -136,12 +136,11 @@ class ExplainerPath:
         except DeadlineError as error:
             return Reply("late", [], reason=str(error))
         except UnderstudyError as error:
-            log.error(
-                "%s cannot be explained to %s: %s", errand.model, errand.request_id, text_for_logs(error)
-            )
+            asked, why = errand.request_id, text_for_logs(error)
+            log.error("%s cannot be explained: %s (request %s)", errand.model, why, asked)
             return Reply("failed", [], reason=text_for_logs(error))
         except Exception as error:  # a bug in one method must not end the thread
-            log.exception("%s by %s for %s", errand.model, errand.wish.ask.method, errand.request_id)
+            log.exception("%s by %s (request %s)", errand.model, errand.wish.ask.method, errand.request_id)
             return Reply("failed", [], reason=text_for_logs(error))
         finally:
             TURN.reset(turn)

@@ -127,6 +127,8 @@ class Recorder:
     _looked: float = 0.0
     _swept: float | None = None
     _restored: float | None = None
+    _broken: set[str] = field(default_factory=set)
+    """What failed at its last try in a way that time does not mend, a table that is not ours, say."""
 
     def __post_init__(self) -> None:
         self._patience = Patience(self.clock)
@@ -215,7 +217,7 @@ class Recorder:
 
     def _succeeded(self) -> None:
         self._patience.succeeded()
-        self.tried(True)
+        self.tried(not self._broken)
 
     def _sweep_due(self, now: float) -> None:
         if self._swept is None or now - self._swept >= SWEEP_SECONDS:
@@ -244,7 +246,9 @@ class Recorder:
         except Exception:  # a bug of ours: it would come again, and records behind these wait
             log.exception("%d records could not be written", len(taken))
             self._count("store_error", taken)
+            self._broken.add("write")
             return
+        self._broken.discard("write")
         written: list[tuple[int, Record]] = []
         repeated: list[tuple[int, Record]] = []
         for sender, record in taken:
@@ -305,7 +309,9 @@ class Recorder:
                 raise
             except Exception:  # a bug of ours; the labels stay where they are
                 log.exception("labels could not be joined")
+                self._broken.add("join")
                 return
+            self._broken.discard("join")
             self.joined(found)
             if not found.more or self._patience.resting():
                 return

@@ -20,7 +20,7 @@ from service.adapters.errands import ErrandClient
 from service.adapters.findings import FindingsReader
 from service.adapters.label_metrics import FeedbackMetrics
 from service.adapters.ledger import SENDERS
-from service.adapters.logs import Behind, log_to_stderr
+from service.adapters.logs import log_to_stderr
 from service.adapters.mirror import Mirror
 from service.adapters.ready_metrics import ReadyMetrics
 from service.domain.canary import Rollout
@@ -130,7 +130,7 @@ class EdgeBuilder:
     """Builds one worker's edge."""
 
     def __init__(self, settings: Settings, environment: Environment, worker: int) -> None:
-        log_to_stderr(settings.log, Behind())
+        log_to_stderr(settings.log, behind=True)
         self._settings = settings
         self._environment = environment
         self._worker = worker % SENDERS

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from models import store
+from models.bundle import Bundle
 from models.compared import SliceEntry, ToleranceEntry
+from models.manifest import Parity
 from models.packaging import package
 from models.pair import pair_of, spread_of
-from models.reference import cut_points
+from models.reference import ReferenceVariable, cut_points
 from service.adapters import bundles
+from service.domain.binning import MOST_VARIABLES
 from service.domain.conditions import Both, Compare, Either, Missing
 from service.domain.disagreement.measure import Tolerance
 from service.domain.slices import Slice
@@ -172,3 +175,36 @@ def test_the_spread_of_values_is_their_standard_deviation(stored: Stored) -> Non
     bundle = load(stored(tiny("regression"))).bundle
     _, scores, _ = bundle.calibration()
     assert spread_of(bundle) == pytest.approx(float(np.std(scores.astype(np.float64))), rel=1e-5)
+
+
+class Wide(Bundle):
+    """One with many more inputs."""
+
+    def reference(self) -> dict[str, ReferenceVariable]:
+        first = next(each for each in super().reference().values() if each.edges)
+        many = (replace(first, name=f"feature:{number}") for number in range(2 * MOST_VARIABLES))
+        return super().reference() | {each.name: each for each in many}
+
+
+def test_it_is_said_where_not_all_variables_can_be_watched(
+    stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = load(stored(tiny("regression"))).bundle
+    known = len(bundles.binning_of(bundle).variables)
+    assert not caplog.records
+    assert len(bundles.binning_of(Wide(bundle.path, bundle.manifest)).variables) == MOST_VARIABLES
+    assert f"{MOST_VARIABLES} of {known + 2 * MOST_VARIABLES} variables" in caplog.text
+
+
+def test_scores_may_lie_beyond_the_ends_by_what_parity_allows_and_inputs_may_not(stored: Stored) -> None:
+    small = tiny("regression")
+    rule = Parity(absolute=0.25, relative=0.5)
+    bundle = load(stored(replace(small, manifest=small.manifest.model_copy(update={"parity": rule})))).bundle
+    known = bundle.reference()
+    cuts = {each.variable.name: each for each in bundles.binning_of(bundle).cuts}
+    low, high = known["score"].minimum or 0.0, known["score"].maximum or 0.0
+    slack = 0.25 + 0.5 * max(abs(low), abs(high))
+    above = cuts["score"].variable.ordered - 1
+    asked = np.array([low - 0.99 * slack, high + 0.99 * slack, low - 1.01 * slack, high + 1.01 * slack])
+    assert cuts["score"].codes(asked).tolist() == [1, above - 1, 0, above]
+    assert cuts["feature:age"].edges[0] == known["feature:age"].minimum

@@ -148,6 +148,8 @@ def test_a_file_of_further_families_is_shown_as_it_is_once_it_is_there(
     assert page.text() == without + beside.read_bytes()
     beside.unlink()
     assert page.text() == without
+    beside.mkdir()  # what cannot be read takes nothing else away
+    assert page.text() == without
 
 
 def in_process(role: str, rows: int, shared: Path) -> Samples:

@@ -85,7 +85,7 @@ def agrees(measure: Measure, sample: Sample) -> bool:
     found, expected = measure.value(sample), ORACLES[measure.name](sample)
     if measure.name in DEVIATES and expected is not None and found is not None:
         if not -1 <= expected <= 3:  # where the approximation is not meant to be exact, it says less
-            return found < -0.9 if expected < -1 else found > min(expected, 8.0) - 1.3
+            return found < -0.9 if expected < -1 else min(expected, 8.0) - 1.3 < found < expected + 0.1
         return abs(found - expected) < 0.1
     return nearly(found, expected)
 

@@ -93,7 +93,7 @@ def expressions(expr: str) -> Iterator[tuple[str, str]]:
     """Every wrong expression, with what was done to it."""
     tokens = list(tokenized(expr))
     for place, token in enumerate(tokens):
-        for change, text in _replacements(token, tokens[place + 1 : place + 2]):
+        for change, text in _replacements(token, tokens[place - 1 : place], tokens[place + 1 : place + 2]):
             words = f"{change} at {_around(expr, token)}"
             yield words, expr[: token.start] + text + expr[token.end :]
     for change, start, end in [*_operands(tokens, len(expr)), *_labels(tokens), *_matchers(tokens)]:
@@ -121,7 +121,7 @@ def _around(expr: str, token: Token) -> str:
     return f"{before} «{token.text}» {after}"
 
 
-def _replacements(token: Token, following: list[Token]) -> Iterator[tuple[str, str]]:
+def _replacements(token: Token, before: list[Token], following: list[Token]) -> Iterator[tuple[str, str]]:
     if token.selecting:
         return
     if token.kind == "duration":
@@ -130,8 +130,9 @@ def _replacements(token: Token, following: list[Token]) -> Iterator[tuple[str, s
         value = float(token.text)
         for factor in (0.5, 2) if value else ():
             yield f"times {factor:g}", f"{factor * value:.12g}"
-        if not value:
-            yield "1", "1"
+        if not value:  # most that is compared is more than 1 or less than 0, or it is counts
+            other = "-1" if before and before[0].text in FLIPPED else "1"
+            yield other, other
     elif token.kind == "window":
         yield "twice as long", f"[{2 * int(token.text[1:-2])}{token.text[-2]}]"
     elif token.text in FLIPPED:

@@ -8,14 +8,13 @@ pending at t, t + 5 and t + 10, and fires at t + 15.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from deploy.prometheus import alerts, recording
 from deploy.prometheus.alarms.alarm import PREFIX, RUNBOOKS
@@ -107,7 +106,8 @@ class Scene:
 
     def test_of(self, rules: Mapping[str, Labels]) -> dict[str, Any]:
         """The same of single rules that bear other names: what each would fire, by its own labels."""
-        asked, told = [], []
+        asked: list[dict[str, Any]] = []
+        told: list[dict[str, Any]] = []
         for alias, own in rules.items():
             renamed = {"alertname": alias}
             for check in self.checks:
@@ -167,9 +167,29 @@ class Trial:
         return path
 
 
+RECORDED: Mapping[str, dict[str, Any]] = {
+    rule["record"]: rule for group in recording.groups() for rule in group["rules"]
+}
+"""Every recording rule by its name, in the order of the file."""
+READ = re.compile(r"understudy:[\w:]+")
+"""A recorded name."""
+
+
+def needed(exprs: Iterable[str]) -> list[str]:
+    """Recorded names that expressions read, and those that these read; in the order of the file."""
+    found: set[str] = set()
+    waiting = {name for expr in exprs for name in READ.findall(expr)}
+    while waiting:
+        found |= waiting
+        waiting = {name for each in waiting for name in READ.findall(RECORDED[each]["expr"])} - found
+    return [name for name in RECORDED if name in found]
+
+
 def shipped() -> list[Group]:
-    """All rules, recording rules first."""
-    return [*recording.groups(), *alerts.groups()]
+    """All alert rules, after the recording rules that any of them reads."""
+    found = alerts.groups()
+    names = needed(rule["expr"] for group in found for rule in group["rules"])
+    return [{"name": "recorded", "rules": [RECORDED[name] for name in names]}, *found]
 
 
 def objections(trials: Mapping[str, Trial], folder: Path, processes: int = 2) -> dict[str, str]:
@@ -191,7 +211,7 @@ def _run(paths: Sequence[Path]) -> list[str]:
     """What promtool says of each file, in their order."""
     program = locate("promtool")
     assert program is not None
-    command = [program, "test", "rules", *paths]
+    command = [str(program), "test", "rules", *map(str, paths)]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False
     )
@@ -200,9 +220,3 @@ def _run(paths: Sequence[Path]) -> list[str]:
     for word in ("parse error", "unmarshal", "no such file"):  # what cannot be read is no verdict on a rule
         assert word not in done.stdout, done.stdout
     return ["" if "SUCCESS" in part else part for part in parts]
-
-
-def load(path: Path) -> list[Group]:
-    """The groups of a rule file."""
-    groups: list[Group] = yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
-    return groups

@@ -82,7 +82,14 @@ def psi() -> Iterator[Scene]:
 
         # 40 rows a minute: 500 after 12.5 minutes, seen after 15
         rising = scene("beyond every bound", sure, (40, 45, 1.5 * bound)).quiet(25)
-        yield rising.fires(30, *below, drift(severity))
+        live = {name: 1_200 * share for name, share in drifted(1.5 * bound, 2_400, sure).items()}
+        excess = PsiExcess().value(sample(flat(sure), live))
+        yield rising.fires(30, *below, drift(severity)).tells(
+            30, drift(severity), "feature:Age of production credit:gbm-1 has drifted",
+            "In the last hour PSI of feature:Age of production credit:gbm-1 against the reference data was "
+            f"{excess:.3g} above what chance does, and the last six hours say so as well. A {severity} is "
+            f"written from {bound} on, where at least 500 rows came and z is above 4.",
+        )  # fmt: skip
         calm = scene("the last hour is back", 5_000, (400, 30, 2 * bound), (100, 80, 0.7 * bound))
         yield calm.fires(110, *below)
         burst = scene("an hour of six", 5_000, (1_000, 30, 0.5 * bound), (100, 80, 1.5 * bound))
@@ -128,11 +135,17 @@ def unusual(kind: str, *names: str) -> Iterator[Scene]:
     # z is above 4 from 370 rows on, so that 500 decide
     yield scene("enough rows", 20_000, 0.01, (40, 40, 0.06)).quiet(25).fires(30, alert)
     # 500 rows after 10 minutes, z above 4 after 12, above 8 after 48
-    yield scene("sure enough", 200_000, 0.015, (60, 40, 0.045)).quiet(25).fires(30, alert)
+    meaning = {"missing": "missing", "unseen": "out of range or an unseen word"}[kind]
+    yield scene("sure enough", 200_000, 0.015, (60, 40, 0.045)).quiet(25).fires(30, alert).tells(
+        30, alert, f"feature:Age of production credit:gbm-1 is {kind} far more often than in the reference "
+        "data",
+        f"In the last hour feature:Age of production credit:gbm-1 was {meaning} in 3% of the rows more than "
+        "in the reference data, and the last six hours say so as well.",
+    )  # fmt: skip
     yield scene("a little more", 20_000, 0.01, (200, 80, 0.025)).quiet(80)
     yield scene("not sure", 2_100, 0.04, (10, 90, 0.085)).quiet(90)
     yield scene("not twice as many", 20_000, 0.05, (200, 80, 0.08)).quiet(80)
-    yield scene("the last hour is back", 20_000, 0.01, (1_000, 30, 0.05), (200, 80, 0.025)).quiet(110)
+    yield scene("the last hour is back", 20_000, 0.01, (1_000, 30, 0.05), (200, 80, 0.026)).quiet(110)
     half = scene("half of them", 30, 0.1, (100, 40, 0.55))
     yield half.fires(40, alert, drift("ticket"), drift("page"))
     yield scene("an hour of six", 20_000, 0.01, (1_000, 30, 0.02), (100, 80, 0.06)).quiet(110)
@@ -160,7 +173,12 @@ def told_apart() -> Iterator[Scene]:
             made.has("understudy_two_sample_rows_total", {**MODEL, "correct": correct}, values)
         return made
 
-    yield scene("enough rows", 40, 0.65).quiet(40).fires(45, alert)
+    yield scene("enough rows", 40, 0.65).quiet(40).fires(45, alert).tells(
+        45, alert, "Rows of credit:gbm-1 can be told from its reference data",
+        "In the last hour a classifier told live rows of credit:gbm-1 from reference rows in 65% of the "
+        "cases; guessing is right in 50%. It sees what variables do together, so each of them alone may look "
+        "as ever.",
+    )  # fmt: skip
     yield scene("sure enough", 100, 0.57).quiet(35).fires(40, alert)
     yield scene("a difference that does not matter", 5_000, 0.53).quiet(60)
     yield scene("unsure", 12, 0.57, 120).quiet(120)

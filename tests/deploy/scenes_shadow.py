@@ -179,7 +179,14 @@ def verdicts() -> Iterator[Scene]:
         )
     )
     canary = spoken(said("a canary is to be rolled back", *bad, share=0.05), "b", *bad)
-    yield canary.quiet(20).fires(25, ticket, page, now).fires(60, ticket, page)
+    yield canary.quiet(20).fires(25, ticket, page, now).fires(60, ticket, page).tells(
+        60, ticket, "credit:gbm-2 is to be rolled back",
+        "By the evidence credit:gbm-2 is worse than is allowed. It answers no caller as long as it is "
+        "no canary.",
+    ).tells(
+        60, page, "credit:gbm-2 is to be rolled back",
+        "By the evidence credit:gbm-2 is worse than is allowed. It is answering callers now, as the canary.",
+    )  # fmt: skip
     yield said("a canary of share 0", ("rollback", 41), share=0).fires(40, ticket)
     yield said("hold", ("hold", 61), share=0.05).fires_at(range(0, 61, 5))
     yield spoken(said("one replica has not understood yet", ("hold", 61)), "b", ("rollback", 61)).fires(

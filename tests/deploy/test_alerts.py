@@ -18,7 +18,7 @@ from service.http.openapi import OPERATIONS
 from service.settings import Settings
 from tests.conftest import locate
 from tests.deploy import scenes_drift, scenes_service, scenes_shadow
-from tests.deploy.scenes import Scene, Trial, held, objections, shipped
+from tests.deploy.scenes import RECORDED, Scene, Trial, held, objections, shipped
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -77,6 +77,8 @@ def test_every_alert_of_every_severity_has_a_scene_in_which_it_fires_and_one_in_
                     for scene in scenes
                 ]
                 assert any(fires), rule["alert"]
+                told = [own <= told.labels.items() for scene in scenes for told in scene.told]
+                assert any(told), rule["alert"]
                 assert not all(fires), rule["alert"]
     assert sorted(PREFIX + name for about in SCENES for name in about) == NAMES
 
@@ -123,7 +125,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 def test_runbooks_speak_of_series_and_routes_that_there_are() -> None:
     families = set(re.findall(r"understudy_\w+", (ROOT / "deploy" / "METRICS.md").read_text()))
     families |= {f"{name}_{end}" for name in families for end in ("count", "bucket", "sum")}
-    recorded = {rule["record"] for group in shipped() for rule in group["rules"] if "record" in rule}
+    recorded = set(RECORDED)
     for path in (ROOT / RUNBOOKS).glob("*.md"):
         book = path.read_text()
         assert set(re.findall(r"understudy:[\w:]+", book)) <= recorded, path.name
@@ -176,6 +178,6 @@ def test_the_readme_names_every_budget() -> None:
     readme = (FILE.parent / "README.md").read_text()
     constants = [name for name in vars(budgets) if name.isupper() and name != "VERDICT"]
     assert [name for name in constants if f"`{name}`" not in readme] == []
-    for rule in (rule["record"] for group in shipped() for rule in group["rules"] if "record" in rule):
+    for rule in RECORDED:
         name = re.sub(r":(increase)?(5m|30m|1h|6h|24h)$", "", rule)
         assert name in readme, rule

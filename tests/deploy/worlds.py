@@ -1,11 +1,11 @@
-"""Worlds in which the value of everything that is recorded is known: what replicas export, and what is expected.
+"""Worlds in which the value of everything that is recorded is known.
 
 Expected values are series of the world as well, so that promtool compares all of a name at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from tests.deploy.scenes import Labels
 
 CLOSE = 1e-6
 """How far a value may be off, relative to itself."""
+MANY = 1_000_000
+"""More than there are series of one name, so that a sum tells of two counts."""
 KNOWN = "expected:"
 """Before the name of each expected series."""
 
@@ -48,21 +50,22 @@ class World:
             self.expected[name] += 1
             self.has(KNOWN + name, labels, [value] * (self.at // self.interval + 1))
 
-    def questions(self, name: str, alias: str) -> Iterator[dict[str, Any]]:
+    def question(self, name: str, alias: str) -> dict[str, Any]:
         """Whether what is recorded as ``alias`` is what is expected of ``name``: no more, no less."""
-        beside = f"{KNOWN}{name}"
+        beside, number = f"{KNOWN}{name}", self.expected[name]
         close = f"abs({alias} - {beside}) <= {CLOSE} * abs({beside}) + 1e-12"
-        for query in (f"count({close})", f"count({alias})"):
-            number = self.expected[name]
-            answer = [{"labels": "{}", "value": number}] if number else []
-            yield {"expr": query, "eval_time": f"{self.at}m", "exp_samples": answer}
+        return {
+            "expr": f"(count({close}) or vector(0)) + {MANY} * (count({alias}) or vector(0))",
+            "eval_time": f"{self.at}m",
+            "exp_samples": [{"labels": "{}", "value": (1 + MANY) * number}],
+        }
 
     def test(self, aliases: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """As promtool has it: of each alias whether it is what its name should be."""
         return {
             "interval": f"{self.interval}m",
             "input_series": self.series,
-            "promql_expr_test": [asked for name, alias in aliases for asked in self.questions(name, alias)],
+            "promql_expr_test": [self.question(name, alias) for name, alias in aliases],
         }
 
 
@@ -81,6 +84,8 @@ def drift_world(window: str) -> World:
         for measure in MEASURES:
             value = measure.value(sample(counted.reference, live))
             world.expects(f"understudy:drift_{measure.name}:{window}", counted.labels, value)
+    _at_the_seam(world, window)
+    _one_sided(world, window)
     if window == "1h":
         _references(world)
         _two_samples(world)
@@ -130,6 +135,49 @@ def _two_samples(world: World) -> None:
         world.expects("understudy:drift_two_sample_z:1h", model, z)
 
 
+def _one_sided(world: World, window: str) -> None:
+    """Bins that only live rows have, or only the reference data."""
+    known = {"00 below 0": 0.0, "01 0 to 18": 40.0, "02 18 to 30": 20.0, "03 above 30": 0.0, "missing": 3.0}
+    later = {"03 above 30": 2.0, "04 above 90": 5.0, "unseen": 1.0}
+    narrow = {"01 0 to 18": 4.0, "missing": 1.0}
+    unknown = {**dict.fromkeys(known, 0.0), "missing": 5.0}
+    for variable, reference, live in (
+        ("Late", known, {**known, **later}), ("Narrow", known, narrow), ("Novel", unknown, narrow),
+    ):  # fmt: skip
+        labels = {"model": "odd", "version": "1", "variable": f"feature:{variable}"}
+        _variable(world, window, labels, reference, live)
+
+
+def _at_the_seam(world: World, window: str) -> None:
+    """Differences of the cumulative shares at which one series for the p-value gives way to the other."""
+    for place, scaled in enumerate((0.15, 0.55, 0.8, 0.97, 1.02, 1.3)):
+        known, rows = 1_000.0, 200.0
+        gap = scaled / np.sqrt(6 * rows * known / (6 * rows + known))
+        reference = {"00 0 to 1": known / 2, "01 1 to 2": known / 2, "missing": 0.0}
+        live = {"00 0 to 1": rows * (0.5 + gap), "01 1 to 2": rows * (0.5 - gap), "missing": 0.0}
+        labels = {"model": "seam", "version": "1", "variable": f"feature:{place}"}
+        _variable(world, window, labels, reference, live)
+
+
+def _variable(
+    world: World, window: str, labels: Labels, known: Mapping[str, float], live: Mapping[str, float]
+) -> None:
+    """One variable of production on one replica, with everything that is expected of it."""
+    about = {**labels, "role": "production"}
+    for name, rows in live.items():
+        steps = [rows * step for step in range(13)]
+        world.has("understudy_distribution_rows_total", {**about, "bin": name, "instance": "a"}, steps)
+        world.expects(f"understudy:distribution_rows:increase{window}", {**about, "bin": name}, 6 * rows)
+    for name, rows in known.items():
+        world.has("understudy_reference_rows", {**labels, "bin": name, "instance": "a"}, [rows] * 13)
+        if window == "1h":
+            world.expects("understudy:reference_rows", {**labels, "bin": name}, rows)
+    world.expects(f"understudy:drift_rows:{window}", about, 6 * sum(live.values()))
+    counts = sample(known, {name: 6 * rows for name, rows in live.items()})
+    for measure in MEASURES:
+        world.expects(f"understudy:drift_{measure.name}:{window}", about, measure.value(counts))
+
+
 def _unmeasured(world: World, window: str) -> None:
     """Variables without rows, without reference data, and with reference data that are empty."""
     for variable, rows, known in (("Quiet", 0.0, 5.0), ("Unknown", 4.0, None), ("Hollow", 4.0, 0.0)):
@@ -147,10 +195,9 @@ def _unmeasured(world: World, window: str) -> None:
                     world.expects("understudy:reference_rows", reference, known)
         if rows:
             world.expects(f"understudy:drift_rows:{window}", about, 18 * rows)
-
-
-Increase = Callable[[str], float]
-"""What a counter rose by in a window."""
+        for other in ({"model": "even"}, {"version": "2"}):
+            live = {"00 below 0": 1.0, "01 above 0": 2.0, "missing": 3.0}
+            _variable(world, window, {**labels, **other}, live, live)
 
 
 class History:

@@ -1,4 +1,4 @@
-"""A world of requests, candidates, canaries and labels, with the value of everything that is recorded of them."""
+"""Worlds of requests, candidates, canaries and labels, with the value of all that is recorded of them."""
 
 from __future__ import annotations
 
@@ -63,6 +63,9 @@ def labels_world() -> World:
                 rose[correct] += history.rose(history.counter("understudy_labels_total", about), "24h")
         told = rose["true"] + rose["false"]
         world.expects("understudy:accuracy_ratio:24h", labels, rose["true"] / told if told else None)
+    for correct in ("true", "false"):
+        labels = {"model": "credit", "version": "1", "arm": "idle", "correct": correct}
+        history.counter("understudy_labels_total", labels, part_of=[0.0] * 50)
     return world
 
 
@@ -115,15 +118,13 @@ def _outcomes(world: World, history: History, candidate: str, idle: Rates | tupl
         ratio = rows / total if total else None
         world.expects("understudy:shadow_outcome_ratio:30m", {**about, "outcome": outcome}, ratio)
     world.expects("understudy:shadow_coverage_ratio:30m", about, rose["compared"] / total if total else None)
-    sums, counts = (
-        [
-            history.counter(f"understudy_shadow_gap_{end}", {**about, "instance": replica}, part_of=idle)
-            for replica in "ab"
-        ]
-        for end in ("sum", "count")
-    )
-    rows = _sum(history, counts, "1h")
-    mean = _sum(history, sums, "1h") / rows if rows else None
+    gaps: dict[str, list[Rates]] = {"sum": [], "count": []}
+    for end, found in gaps.items():
+        for replica in "ab":
+            labels = {**about, "instance": replica}
+            found.append(history.counter(f"understudy_shadow_gap_{end}", labels, part_of=idle))
+    rows = _sum(history, gaps["count"], "1h")
+    mean = _sum(history, gaps["sum"], "1h") / rows if rows else None
     world.expects("understudy:shadow_gap_mean:1h", about, mean)
 
 
@@ -137,8 +138,8 @@ def _requests(world: World, history: History) -> None:
             for code in ("200", "422", "503", "500") if job != "till" else ("200",):
                 for replica in shares:
                     labels = {"job": job, "instance": replica, "route": route, "code": code}
-                    found = history.counter("understudy_requests_total", labels, 3, part_of=idle)
-                    rates.setdefault((route, code), []).append(found)
+                    own = history.counter("understudy_requests_total", labels, 3, part_of=idle)
+                    rates.setdefault((route, code), []).append(own)
         for (route, code), found in rates.items():
             labels = {"job": job, "route": route, "code": code}
             world.expects("understudy:requests:rate5m", labels, _sum(history, found, "5m") / 300)
@@ -166,13 +167,13 @@ def _answers(
         buckets: dict[float, list[Rates]] = {}
         for replica in replicas:
             labels = {"job": job, "instance": replica, "arm": arm}
-            drawn = [history.rates(20) if not idle else list(idle) for _ in bounds]
+            drawn = [history.rates(most) if not idle else list(idle) for most in (20, 20, 20, 0.1)]
             for place, bound in enumerate((*bounds[:-1], math.inf)):
                 summed = [sum(some) for some in zip(*drawn[: place + 1], strict=True)]
                 le = "+Inf" if math.isinf(bound) else f"{bound:g}"
                 history.counter("understudy_predict_seconds_bucket", {**labels, "le": le}, part_of=summed)
                 buckets.setdefault(bound, []).append(summed)
-            history.counter("understudy_predict_seconds_count", labels, part_of=summed)
+            history.counter("understudy_predict_seconds_count", labels, part_of=buckets[math.inf][-1])
         every += buckets[math.inf]
         quick += buckets[SLOW_SECONDS]
         arms[arm] = _sum(history, buckets[math.inf], "1h")
@@ -195,19 +196,33 @@ def _canary(
     for replica, share in shares.items():
         labels = {"job": job, "instance": replica, "candidate": "m:2"}
         world.has("understudy_canary_share_ratio", labels, [share] * (world.at + 1))
-    young = {"job": job, "candidate": "m:3"}  # since half an hour
-    world.has("understudy_canary_share_ratio", young, [None] * (world.at - 30) + [0.1] * 31)
-    risen = {"job": job, "candidate": "m:4"}
-    world.has("understudy_canary_share_ratio", risen, [0.1] * (world.at - 40) + [0.2] * 41)
     assigned = sum(arms.values()) - fixed
     world.expects("understudy:canary_assigned_requests:increase1h", {"job": job}, assigned or None)
-    share = shares["a"]
-    about = {"job": job, "candidate": "m:2"}
-    known = len(set(shares.values())) == 1 and 0 < share < 1
-    world.expects("understudy:canary_share_ratio:1h", about, share if known else None)
-    due = share * assigned
-    world.expects("understudy:canary_expected_requests:1h", about, due if known and assigned else None)
-    z = (arms.get("canary", 0.0) - due) / math.sqrt(due * (1 - share)) if known and assigned else None
+    same = set(shares.values())
+    _expect_canary(world, job, "m:2", same.pop() if len(same) == 1 else None, arms, assigned)
+    # candidate, its share before, for how many minutes it has been 0.1, and whether that is long enough
+    for candidate, before, minutes, known in (
+        ("m:3", None, 30, False), ("m:4", 0.05, 40, False), ("m:5", 0.05, 90, True), ("m:6", 0.2, 90, True),
+        ("m:7", None, 90, True),
+    ):  # fmt: skip
+        held = [before] * (world.at + 1 - minutes) + [0.1] * minutes
+        world.has("understudy_canary_share_ratio", {"job": job, "candidate": candidate}, held)
+        _expect_canary(world, job, candidate, 0.1 if known else None, arms, assigned)
+
+
+def _expect_canary(
+    world: World, job: str, candidate: str, share: float | None, arms: Mapping[str, float], assigned: float
+) -> None:
+    about = {"job": job, "candidate": candidate}
+    known = share if share is not None and 0 < share < 1 else None
+    due = None if known is None or not assigned else known * assigned
+    z = (
+        None
+        if due is None or known is None
+        else (arms.get("canary", 0.0) - due) / math.sqrt(due * (1 - known))
+    )
+    world.expects("understudy:canary_share_ratio:1h", about, known)
+    world.expects("understudy:canary_expected_requests:1h", about, due)
     world.expects("understudy:canary_srm_z:1h", about, z)
 
 

@@ -106,6 +106,12 @@ def test_the_rarest_words_share_a_bin_where_there_are_too_many() -> None:
     assert len({*variable.names}) == MOST_BINS
 
 
+def test_words_keep_their_order_however_often_they_are() -> None:
+    counts = [place * 37 % 100 + 1 for place in range(99)]
+    kept = words("feature:zip", counts, 0, [f"{place:02}" for place in range(99)]).variable.names[:-3]
+    assert list(kept) == sorted(kept)
+
+
 def test_words_that_just_fit_have_a_bin_each() -> None:
     fits = words("feature:zip", (1,) * (MOST_BINS - 2), 0, tuple(map(str, range(MOST_BINS - 2))))
     assert "other words" not in fits.variable.names
@@ -249,6 +255,14 @@ def test_a_digest_tells_bins_and_reference_rows_apart() -> None:
     assert digests[0] == digests[1]
     assert len({*digests}) == 4
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in digests)
+
+
+def test_a_digest_tells_which_words_are_rare_and_which_never_were() -> None:
+    vocabulary = [f"w{place}" for place in range(60)]
+    one, other = ([*[5] * 50, *ends, *[1] * 8] for ends in ([0, 1], [1, 0]))
+    cuts = [words("feature:zip", counts, 0, vocabulary) for counts in (one, other)]
+    assert cuts[0].variable == cuts[1].variable
+    assert Binning.of(cuts[:1]).digest != Binning.of(cuts[1:]).digest
 
 
 def test_a_variable_can_be_left_out() -> None:

@@ -27,6 +27,10 @@ def test_the_share_is_within_four_standard_deviations_of_the_rate(rate: float) -
     assert abs(len(hits(rate)) - COUNT * rate) < 4 * deviation
 
 
+def test_the_least_rate_there_is_draws_nothing() -> None:
+    assert hits(5e-324) == []
+
+
 def test_a_hit_says_nothing_about_the_next_one() -> None:
     found = set(hits(0.3))
     both = sum(index + 1 in found for index in found) / len(found)

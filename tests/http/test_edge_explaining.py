@@ -13,7 +13,7 @@ from service.domain.errand import Errand, Reply, Status
 from service.domain.explainers.document import Wish
 from service.domain.explainers.game import Ask, Unsuitable
 from service.domain.schema import FeatureBatch, Scores
-from service.http.app import Begun, Done
+from service.http.app import BEGUN, Begun, Done
 from service.http.codec import Encoded, Head
 from service.http.edge import Route
 from service.paths.explain import ExplainPath
@@ -116,6 +116,7 @@ def test_the_shortcut_explains_at_once_or_hands_the_question_on() -> None:
 
 def test_a_question_that_is_handed_on_is_not_inferred_again() -> None:
     world, asked = Explaining(), 0
+    world.post("/explain", b"quick")
     production = world.path.production
 
     def infer(rows: FeatureBatch, due: float) -> Scores:
@@ -133,7 +134,7 @@ def test_a_question_that_is_handed_on_is_not_inferred_again() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(world.app(scope, sending(b""), send))
+    asyncio.run(world.app(scope, sending(b"", after=silence), send))
     assert (sent[0]["status"], asked) == (200, 1)
 
 

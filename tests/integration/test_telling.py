@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 INCOME = 98765.4321
 KEY = "customer-0815"
+SOON = {"shadow": {"idle_priority": False}}
+"""On a machine that has other work, a shadow that takes idle time alone may not start for minutes."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,7 @@ def server(demo_home: Path, collector: Collector) -> Iterator[Server]:
         "candidates": ["credit:gbm-2"],
         "log": {"format": "json", "request_rate": 1.0},
         "trace": {"endpoint": collector.url, "sample_rate": 0.0},
+        **SOON,
     }
     with running_server(config=config, models=demo_home) as started:
         await_shadow(started)
@@ -126,6 +129,7 @@ def test_the_level_holds_in_every_process(demo_home: Path, instances: list[dict[
         "candidates": ["credit:none"],  # a shadow that complains
         "log": {"format": "json", "level": "error", "request_rate": 1.0},
         "explain": {"process": False},
+        **SOON,
     }
     with running_server(config=config, models=demo_home) as quiet:
         await_shadow(quiet)

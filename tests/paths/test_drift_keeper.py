@@ -181,6 +181,34 @@ def test_a_life_that_was_killed_leaves_its_rows_to_the_next() -> None:
     assert second.store.total() == second.window("start") == [3, 0, 0]
 
 
+def test_rows_that_waited_for_the_store_stay_in_their_time_whoever_dies() -> None:
+    world = DriftWorld()
+    world.fail()
+    for _ in range(3):  # the first becomes a batch, the others wait behind it
+        world.turn(1, 0, 0, seconds=3_600)
+    second = world.reborn()
+    second.now += 2 * 3_600
+    second.turn(0, 1, 0)
+    assert (second.window("1h"), second.window("start")) == ([0, 1, 0], [3, 1, 0])
+    second.recover()
+    second.turn(seconds=60)
+    second.turn(seconds=STORE_SECONDS)
+    assert (second.window("1h"), second.window("start")) == ([0, 1, 0], [3, 1, 0])
+
+
+def test_a_life_that_does_not_count_a_model_leaves_what_is_known_of_it() -> None:
+    world = DriftWorld(sources=[FakeSource(MODEL), FakeSource(SHADOW)])
+    world.sources[1].cells += [0, 5, 0]
+    world.turn(1, 0, 0)
+    without = DriftWorld(world.store, sources=world.sources[:1], notes=world.notes, now=world.now)
+    without.turn()
+    third = DriftWorld(
+        world.store, sources=world.sources, notes=without.notes, writer="x" * 32, now=world.now
+    )
+    third.turn()
+    assert third.store.total(SHADOW) == third.window("start", 1) == [0, 5, 0]
+
+
 def test_counts_that_are_gone_are_begun_anew_and_nothing_is_taken_back() -> None:
     world = DriftWorld()
     world.turn(5, 0, 0)
@@ -233,7 +261,7 @@ def test_notes_are_made_before_a_batch_goes_out() -> None:
     world.turn(3, 0, 0)
     (note,) = world.notes.values()
     assert note["batch"] == [[slot_of(world.now + WALL), [3, 0, 0]]]
-    assert (note["number"], note["handed"]) == (1, [3, 0, 0])
+    assert (note["number"], note["noted"]) == (1, [3, 0, 0])
 
 
 def test_without_notes_nothing_is_written() -> None:

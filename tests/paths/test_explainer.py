@@ -230,5 +230,13 @@ def test_whatever_goes_wrong_is_a_reply_with_its_reason_and_is_tried_again(
     assert world.work().status == "done"
 
 
+@pytest.mark.parametrize("fault", [BundleError("it is damaged"), ZeroDivisionError()])
+def test_the_log_says_for_which_request_it_failed(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.fault = fault
+    world.work()
+    assert "(request an id)" in caplog.text
+
+
 def test_rows_that_no_time_is_left_for_are_late() -> None:
     assert World(quick=False).work(seconds=-0.1).status == "late"

@@ -336,3 +336,18 @@ def test_the_last_try_of_the_store_is_told() -> None:
     world.store.error = None
     world.turn(60)
     assert tries[-1] is True
+
+
+def test_a_store_that_takes_no_record_at_all_is_told_though_labels_can_be_joined() -> None:
+    world = World()
+    tries: list[bool] = []
+    world.recorder.tried = tries.append
+    world.store.error = RuntimeError("permission denied for table records")
+    world.offer("a")
+    world.turn()
+    world.turn(60)
+    assert set(tries) == {False}
+    world.store.error = None
+    world.offer("b")
+    world.turn(60)
+    assert tries[-1] is True

@@ -60,7 +60,7 @@ class Domain:
 
 def percentiles_among(ascending: Strangeness, scores: Strangeness) -> NDArray[np.float64]:
     """What part of some scores [n], which ascend, is below each of others, 0 to 100."""
-    return ascending.searchsorted(scores / (1 + TIE)) * (100.0 / len(ascending))
+    return ascending.searchsorted(scores / (1 + TIE)).astype(np.float64) * (100.0 / len(ascending))
 
 
 def learn_domain(

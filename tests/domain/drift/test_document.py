@@ -106,6 +106,12 @@ def test_a_variable_that_nobody_counted_comes_last_and_has_no_measures() -> None
     assert (last["variable"], last["rows"], last["measures"]["psi"]) == ("feature:home", 0, None)
 
 
+def test_a_window_has_the_rows_of_the_variable_that_most_rows_have() -> None:
+    found = window(vector([0, 0, 90, 0, 0], [40, 60, 0, 0], [10, 80, 10, 0], [0, 0]))
+    assert found["variables"][0]["variable"] == "score"  # it was answered in fewer rows, and changed most
+    assert found["rows"] == 100
+
+
 def test_the_two_sample_test_is_shown_where_there_is_one() -> None:
     found = window(CHANGED)["two_sample"]
     assert found == {"rows": 1_000, "accuracy": 0.7, "z": deviations(0.7, 1_000), "differs": True}

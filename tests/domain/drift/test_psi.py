@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from service.domain.binning import words as cut_words
+from service.domain.drift.alerting import moved
+from service.domain.drift.measure import Sample
 from service.domain.drift.psi import Psi
 from service.domain.drift.psi_excess import PsiExcess
 from service.domain.drift.psi_z import PsiZ
@@ -73,6 +76,25 @@ def test_bins_that_the_reference_rows_cut_themselves_hardly_raise_z(n: int) -> N
     assert np.mean(found > 2) < 0.06
     assert np.mean(found > 3) < 0.01
     assert np.mean(found > 4) < 0.003
+
+
+@pytest.mark.parametrize("n", [500, 50_000])
+def test_a_thousand_reference_rows_show_enough_of_a_long_tailed_vocabulary(n: int) -> None:
+    """Rare words are in no reference row, so that every healthy row that has one is ``unseen``."""
+    rng = np.random.default_rng(n + 2)
+    tail = np.arange(1, 48) ** -1.2
+    zs, changes, some_unseen = [], 0, 0
+    for _ in range(300):
+        counts, rows = (rng.multinomial(size, tail / tail.sum()) for size in (1_000, n))
+        cut = cut_words("x", counts.tolist(), 0, [f"w{place}" for place in range(47)])
+        live = np.bincount(cut.codes(np.arange(47.0)), rows, len(cut.variable.names))
+        found = Sample.of(cut.variable, live)
+        zs.append(PsiZ().value(found))
+        changes += moved(found)
+        some_unseen += bool(live[-1])
+    assert some_unseen > 30
+    assert np.mean(np.array(zs) > 3) < 0.02
+    assert changes == 0
 
 
 def test_psi_alone_calls_small_healthy_samples_changed() -> None:
