@@ -122,7 +122,7 @@ CALLERS_ROW = Row(
             "Requests by route and status",
             "Requests a second over five minutes, by the template of their path.",
             "reqps",
-            (Query(f"sum by (route, code) (understudy:requests:rate5m{{{JOB}}})", "{{route}} {{code}}"),),
+            (Query(f"sum by (route, code) (understudy:requests:rate5m{{{JOB}}}) > 0", "{{route}} {{code}}"),),
             ("InputsRefused", *AVAILABILITY),
             least=0,
         ),

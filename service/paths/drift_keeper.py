@@ -191,7 +191,8 @@ class DriftKeeper:
         self._show = show
         self._publish = publish
         self._look = look
-        self._keep_seconds = keep_days * DAY
+        # who is served without traffic says so only now and then
+        self._keep_seconds = max(keep_days * DAY, 2 * SERVED_SECONDS)
         self._remember = remember
         self._tried = tried
         self._clock = clock

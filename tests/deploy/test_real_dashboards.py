@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.grafana.__main__ import BOARDS
+from deploy.grafana.board import Board
 from deploy.prometheus import alerts, recording
 from deploy.prometheus.windows import DRIFT
 from load_tests.prometheus import Labels, Prometheus, installed, prometheus, shortened
@@ -47,7 +49,7 @@ CHOSEN = {
     "version": "gbm-1",
     "__rate_interval": "6s",
 }
-PATIENCE = 60.0
+PATIENCE = 90.0
 RATE = 150
 """Rows a second."""
 Answers = Mapping[str, dict[Labels, float]]
@@ -149,6 +151,16 @@ def test_whatever_the_test_chose_is_offered(answers: Answers, path: Path) -> Non
 def test_what_happened_is_not_shown_as_nought(answers: Answers) -> None:
     assert HAPPENED
     assert not [query for query in HAPPENED if not max(answers[query].values(), default=0.0) > 0]
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_legends_and_columns_are_of_labels_that_are_there(answers: Answers, board: Board) -> None:
+    for panel in board.panels():
+        for query in panel.queries:
+            for labels in answers[short(query.expr, DRIFT[0])]:
+                there = {name for name, _ in labels}
+                assert set(re.findall(r"{{(\w+)}}", query.legend)) <= there, panel.title
+                assert not panel.by or there == {panel.by}, panel.title
 
 
 def test_every_value_is_a_number(answers: Answers) -> None:

@@ -105,6 +105,7 @@ class DriftWorld:
         notes: Mapping[str, Any] | None = None,
         writer: str = "w" * 32,
         now: float = 1_000.0,
+        keep_days: float = 400.0,
     ) -> None:
         self.now = now
         self.store = store or FakeStore()
@@ -122,6 +123,7 @@ class DriftWorld:
             lambda seen, store, now: self._publish(seen, store),
             writer,
             look=self._look,
+            keep_days=keep_days,
             notes=notes,
             remember=self._remember,
             tried=self.tries.append,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.domain.drift.slots import OLDER, slot_of
 from service.errors import StoreError
-from service.paths.drift_keeper import DAY, STORE_SECONDS
+from service.paths.drift_keeper import DAY, SERVED_SECONDS, STORE_SECONDS
 from tests.paths.counting import MODEL, SHADOW, WALL, DriftWorld, FakeSource, FakeStore
 
 
@@ -120,6 +120,12 @@ def test_models_that_nobody_serves_are_forgotten_after_their_time() -> None:
     assert len(world.store.forgotten) == 3
     world.turn(seconds=3_600)
     assert len(world.store.forgotten) == 4
+
+
+def test_a_model_that_is_served_is_not_forgotten_however_short_that_time_is() -> None:
+    world = DriftWorld(keep_days=0.001)
+    world.turn()
+    assert world.store.forgotten[0] < world.now + WALL - SERVED_SECONDS
 
 
 def test_each_model_is_kept_for_itself() -> None:

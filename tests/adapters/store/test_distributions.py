@@ -160,6 +160,34 @@ def test_many_writers_at_once_lose_nothing(make: Make) -> None:
     assert np.sum(list(read(make()).values()), axis=0).tolist() == [80, 4 * 210]
 
 
+def test_writers_whose_clocks_differ_merge_each_others_slots_and_lose_nothing(make: Make) -> None:
+    gate, errors = threading.Barrier(4, timeout=60), []
+
+    def work(writer: str, ahead: float) -> None:
+        store, clock = make(), Clock(NOW + ahead)
+        store._now = clock
+        gate.wait()
+        try:
+            for number in range(1, 41):
+                clock.now += KEPT_SECONDS / 5
+                recent = slot_of(clock.now)
+                store.add_rows(rows(number, {recent - number % 7: [1], recent: [1]}, writer=writer * 32))
+        except Exception as error:  # a deadlock, say
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(who, 7_000.0 * place)) for place, who in enumerate("abcd")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    found = read(make())
+    assert sum(counts[0] for counts in found.values()) == sum(
+        2 if number % 7 else 1 for _ in threads for number in range(1, 41)
+    )
+    assert found[OLDER][0] > 0
+
+
 def test_what_was_acknowledged_is_there_once_after_a_kill_in_the_act(url: str, make: Make) -> None:
     make().learnt()
     written = 0
