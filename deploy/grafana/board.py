@@ -101,6 +101,7 @@ def _runbooks() -> dashboard.TextBoxVariable:
 
 def _others() -> dashboard.DashboardLink:
     link = dashboard.DashboardLink("Understudy").type(model.DashboardLinkType.DASHBOARDS).tags([TAG])
+    link.placement("")  # the SDK's default hides it in a menu
     return link.keep_time(True).include_vars(True).as_dropdown(False)
 
 
