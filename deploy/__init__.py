@@ -1,1 +1,1 @@
-"""What watches the service: Prometheus' rules, Grafana's dashboards, the table of metrics; written by programs."""
+"""What watches the service: rules, dashboards, the table of metrics; written by programs."""

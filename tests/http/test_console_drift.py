@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.http.console import console_page
+from service.http.console.bins import MOST_BINS, shares
 from service.http.console.blocks import Beside, Cell, Chart, Fold, Table, Traffic
 from service.http.console.drift import MOST_MODELS, MOST_VARIABLES, traffic
 from service.http.console.layout import MOST_BYTES
@@ -96,6 +97,26 @@ def test_the_bins_of_what_drifted_are_shown_now_and_in_the_reference_data() -> N
     assert float(rows["missing share"][0]) == pytest.approx(520 / 3_411, rel=1e-2)
 
 
+def test_what_changed_most_is_said_in_plain_words() -> None:
+    words = plain(read()).replace("\u00a0", " ")
+    assert "Drifted in the last hour: Income. Most of all Income, 152 to 959: 23.3 % of the" in words
+    assert "of the reference data, 11.1 % of the traffic." in words
+
+
+def test_of_more_bins_than_there_is_room_for_those_that_changed_most_are_shown() -> None:
+    """A value that training never saw is in the last bin; no share is of less than all rows."""
+    names = [*(f"is {place}" for place in range(40)), "missing", "unseen"]
+    before, after = [*([25] * 40), 0, 0], [*([20] * 40), 50, 150]
+    bins = [{"bin": name, "reference": r, "live": n} for name, r, n in zip(names, before, after, strict=True)]
+    chart = shares(bins, "bin", "Home")
+    assert chart is not None
+    said = chart.picture.description.replace("\u00a0", " ")
+    assert "unseen: 0 % → 15 %" in said
+    assert "missing: 0 % → 5 %" in said
+    assert "all other bins: 67.5 % → 54 %" in said
+    assert said.count(" % → ") == MOST_BINS
+
+
 def test_whether_a_classifier_tells_live_rows_from_the_reference_is_shown() -> None:
     *_, together = heat(told(DRIFT)).rows
     assert together[1].text.replace("\u00a0", " ") == "58 % told, differs"
@@ -170,7 +191,12 @@ def test_the_index_tells_of_productions_drift() -> None:
     calm = deepcopy(DRIFT)
     for name in drifts.WINDOWS:
         calm["models"][0]["windows"][name]["variables"][0]["drifted"] = False
+    assert (told(calm).word, told(calm).drifted) == ("drifted together", True)
+    for name in drifts.WINDOWS:
+        calm["models"][0]["windows"][name]["two_sample"]["differs"] = False
     assert (told(calm).word, told(calm).drifted) == ("no drift", False)
+    old = traffic(calm, NOW + timedelta(hours=3))
+    assert (old.word, old.drifted) == ("unknown", False)
     found = read()
     assert {"href": "#drift"} in found.every("a")
 

@@ -103,6 +103,8 @@ def test_guesses_claim_no_more_than_two_digits() -> None:
 def test_variables_are_told_without_their_prefix() -> None:
     assert words.variable("feature:Age") == "Age"
     assert words.variable("score") == "score"
+    assert words.variable("domain") == "distance from the reference data"
+    assert words.variable("feature:domain") == "domain"
     assert words.variable("score:good") == "score of good"
     assert words.variable(None) == "unknown"
 

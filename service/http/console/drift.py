@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from service.domain.drift.alerting import EXCESS, LEAST_ROWS, SURE
 from service.http.console import words
-from service.http.console.bins import shares
+from service.http.console.bins import change, known_shares, shares
 from service.http.console.blocks import Beside, Block, Cell, Fold, Part, Table, Traffic, Words, cells, few
 from service.http.console.reading import Document, at, entries, mapping, moment, real, text
 
@@ -59,21 +59,25 @@ def traffic(document: Document, now: datetime) -> Traffic:
     if len(models) > MOST_MODELS:
         said.append(f"{len(models) - MOST_MODELS:,} more models are in the JSON document")
     return Traffic(
-        _word(models, document),
-        any(_drifted(model) for model in models[:1]),
+        _word(models, document, as_of is not None and now - as_of > STALE),
+        any(_drifted(model) or _apart(model) is not None for model in models[:1]),
         _warnings(document, found, now),
         "; ".join(said),
         tuple(_model(model, document, bool(place)) for place, model in enumerate(shown)),
     )
 
 
-def _word(models: Sequence[Document], document: Document) -> str:
-    """Of production, for the index."""
+def _word(models: Sequence[Document], document: Document, old: bool) -> str:
+    """Of production, for the index; what was calm when it was last told may not be so now."""
     if not models:
         return "unknown" if text(document, "reason") else "no rows yet"
     moved = len(_drifted(models[0]))
     if moved:
         return f"{moved} drifted"
+    if _apart(models[0]) is not None:
+        return "drifted together"
+    if old:
+        return "unknown"
     return "no drift" if _judged(models[0]) else "too few rows"
 
 
@@ -110,16 +114,29 @@ def _summary(model: Document) -> Words:
         if moved:
             named = [words.variable(text(entry, "variable")) for entry in moved[:MOST_NAMES]]
             more = f" and {len(moved) - MOST_NAMES:,} more" if len(moved) > MOST_NAMES else ""
-            return Words(f"Drifted {_within(called)}: {', '.join(named)}{more}.", "warning")
-    for window, called in WINDOWS.items():
-        if at(model, "windows", window, "two_sample", "differs") is True:
-            return Words(
-                f"No variable has drifted by itself, but all of them together have, {_within(called)}.",
-                "warning",
-            )
+            said = f"Drifted {_within(called)}: {', '.join(named)}{more}."
+            return Words(f"{said}{_largest(moved[0])}", "warning")
+    apart = _apart(model)
+    if apart is not None:
+        return Words(
+            f"No variable has drifted by itself, but all of them together have, {_within(WINDOWS[apart])}.",
+            "warning",
+        )
     if _judged(model):
         return Words("No variable has drifted.")
     return Words(f"No window has the {LEAST_ROWS:,} rows that it takes to judge drift.", "quiet")
+
+
+def _largest(entry: Document) -> str:
+    """What changed most, for whoever knows no measure of it."""
+    known = known_shares(entries(entry, "bins"), "bin")
+    if not known:
+        return ""
+    most = max(known, key=change)
+    return (
+        f" Most of all {words.variable(text(entry, 'variable'))}, {most[0]}: {words.share(most[1])} of the"
+        f" reference data, {words.share(most[2])} of the traffic."
+    )
 
 
 def _within(window: str) -> str:
@@ -229,6 +246,12 @@ def _drifted(model: Document) -> set[str | None]:
     """Variables that drifted in any window."""
     windows = (mapping(model, "windows", window) for window in WINDOWS)
     return {text(entry, "variable") for window in windows for entry in _moved(window)}
+
+
+def _apart(model: Document) -> str | None:
+    """The shortest window whose rows a classifier tells from the reference data, or None."""
+    differs = (name for name in WINDOWS if at(model, "windows", name, "two_sample", "differs") is True)
+    return next(differs, None)
 
 
 def _furthest(entry: Document) -> float:

@@ -52,6 +52,8 @@ VARIANTS = {
     "session": "in another session",
     "provider": "on another provider",
 }
+VARIABLES = {"domain": "distance from the reference data"}
+"""Names that say too little by themselves."""
 STATES = {
     "pass": "passes",
     "fail": "fails",
@@ -95,7 +97,7 @@ def variable(name: str | None) -> str:
     """A variable of the reference data as people call it."""
     kind, colon, rest = (name or "unknown").partition(":")
     if not colon:
-        return kind
+        return VARIABLES.get(kind, kind)
     return rest if kind == "feature" else f"{kind} of {rest}"
 
 
