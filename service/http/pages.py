@@ -15,7 +15,10 @@ from service.http.problem import Problem, overloaded
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
 SCRAPE_FRESH = 0.2
-"""Seconds by which a scrape may be older than its request."""
+"""Seconds by which a scrape may be older than its request.
+
+Each worker keeps its own text, so of two scrapes that are closer together, the later may show less.
+"""
 
 
 def json_page(make: Callable[[], Any]) -> Page:

@@ -88,7 +88,7 @@ def _warnings(document: Document, found: Sequence[Document], now: datetime) -> t
     if reason is not None:
         said.append(f"Nothing is known of drift: {reason}.")
     elif not any(map(_counted, found)):
-        said.append("No row has been counted yet; what came is shown within seconds.")
+        said.append("No row has been counted yet; what the shadow gets is shown within seconds.")
     if as_of is not None and now - as_of > STALE:
         said.append(f"The shadow has told nothing for {words.age(now - as_of)}; what follows is old.")
     if store not in (None, "ok"):
