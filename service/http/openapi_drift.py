@@ -25,6 +25,12 @@ def _drift() -> Json:
             "as_of": TEXT,
             "store": {**TEXT, "description": "ok, or why other replicas' rows may be missing."},
             "reason": {**MAYBE_TEXT, "description": "Why there is nothing; null where there is something."},
+            "outcomes": {
+                "type": "object",
+                "additionalProperties": COUNT,
+                "description": "Rows of this replica since its start, by what became of them; what was "
+                "not counted are in no window.",
+            },
             "measures": array(measure),
             "models": array(ref("DriftModel"), description="Production first."),
         }

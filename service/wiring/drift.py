@@ -63,6 +63,7 @@ class DriftBuilder:
     Args:
         account: the ledger's page.
         tried: told how each try of the store went.
+        outcomes: what became of the rows so far.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class DriftBuilder:
         environment: Environment,
         account: Account,
         tried: Callable[[bool], None] = lambda succeeded: None,  # noqa: ARG005 - nobody is told
+        outcomes: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._settings = settings
         self._environment = environment
         self._account = account
         self._tried = tried
+        self._outcomes = outcomes
 
     def unfit(self, reason: str) -> Counting:
         """Counts rows as failed, and says why, in place of what an earlier life has said."""
@@ -171,7 +174,7 @@ class DriftBuilder:
                 )
                 for each, found in zip(counted, seen, strict=True)
             ]
-            process.write_status(shown, drift_document(models, now, store))
+            process.write_status(shown, drift_document(models, now, store, outcomes=self._outcomes()))
 
         return DriftKeeper(
             [each.rows for each in counted],

@@ -59,7 +59,8 @@ class Contender(NamedTuple):
     pairing: Pairing
 
 
-def _totals(ledger: Ledger, position: int) -> dict[str, int]:
+def totals(ledger: Ledger, position: int) -> dict[str, int]:
+    """Rows by outcome on one page of the ledger."""
     return {str(outcome): rows for outcome, rows in ledger.totals(position).items()}
 
 
@@ -172,7 +173,7 @@ class EvidenceBuilder:
                     tag,
                     contender.pairing,
                     witness,
-                    partial(_totals, ledger, contender.position),
+                    partial(totals, ledger, contender.position),
                     Judge(
                         contender.study,
                         bundles.behaviour_of(contender.loaded.bundle),

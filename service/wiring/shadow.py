@@ -40,7 +40,7 @@ from service.paths.witness import Witness
 from service.settings import Environment, Settings
 from service.wiring.coverage import coverage, watched_models
 from service.wiring.drift import Counting, DriftBuilder
-from service.wiring.evidence import Contender, EvidenceBuilder, hold_all
+from service.wiring.evidence import Contender, EvidenceBuilder, hold_all, totals
 from service.wiring.recorder import recorder
 from service.wiring.shadow_process import Arrived, Read, ShadowProcess
 from service.wiring.shared import EXPLANATIONS, breaker_of, open_ledger, socket_path, status_path
@@ -253,7 +253,7 @@ class ShadowBuilder:
 
     def _drift(self, ledger: Ledger, page: int) -> DriftBuilder:
         account, tried = LedgerAccount(ledger, page), partial(self._tries.tried, "drift")
-        return DriftBuilder(self._settings, self._environment, account, tried)
+        return DriftBuilder(self._settings, self._environment, account, tried, partial(totals, ledger, page))
 
     def _recorder(
         self, ledger: Ledger, production: Loaded, found: Sequence[Found], watched: dict[int, Watched]

@@ -78,7 +78,7 @@ class Shown:
             return _nothing(NOT_WANTED)
         try:
             return drift_path(self.environment).read_bytes()
-        except FileNotFoundError:
+        except OSError:  # a sidecar of another user, say: the page says nothing rather than nothing at all
             return _nothing(NOT_COUNTED)
 
     def _shadow(self) -> dict[str, Any]:

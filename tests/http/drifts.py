@@ -44,6 +44,7 @@ def drift() -> dict[str, Any]:
     return {
         "as_of": AS_OF.isoformat(),
         "store": "ok",
+        "outcomes": {"counted": 20_000, "sampled_out": 70_000, "queue_full": 3, "shadow_down": 40},
         "reason": None,
         "measures": [{"name": name, "unit": unit} for name, unit in MEASURES.items()],
         "models": [model("credit:gbm-1", "production"), model("credit:gbm-2", "candidate")],
@@ -149,7 +150,14 @@ def empty() -> dict[str, Any]:
 
 def nothing(reason: str = "the shadow counts what is asked, and it is not running yet") -> dict[str, Any]:
     """Where nobody counts."""
-    return {"as_of": AS_OF.isoformat(), "store": "ok", "reason": reason, "measures": [], "models": []}
+    return {
+        "as_of": AS_OF.isoformat(),
+        "store": "ok",
+        "reason": reason,
+        "outcomes": {},
+        "measures": [],
+        "models": [],
+    }
 
 
 def many() -> dict[str, Any]:

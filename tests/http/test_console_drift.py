@@ -175,6 +175,13 @@ def test_a_store_that_is_away_and_a_shadow_that_is_dead_are_told() -> None:
     )  # and each candidate
 
 
+def test_rows_that_nobody_counted_are_told_and_many_are_a_warning() -> None:
+    few = told(DRIFT)
+    assert "not counted: 3 queue full, 40 shadow down" in few.as_of
+    many = told(DRIFT | {"outcomes": {"counted": 1_000, "sampled_out": 9_000, "shadow_down": 11}})
+    assert "nobody counted, since the start of this replica: 11 shadow down." in " ".join(many.warnings)
+
+
 def test_too_few_rows_are_not_taken_for_no_drift() -> None:
     document = deepcopy(DRIFT)
     for each in document["models"]:

@@ -195,6 +195,7 @@ def test_the_document_has_the_rows_of_the_page(server: Server) -> None:
 
     assert eventually(shared, 60)
     assert (drift(server)["store"], drift(server)["reason"]) == ("ok", None)
+    assert drift(server)["outcomes"] == page(server)["outcomes"]
 
 
 def test_a_killed_shadow_takes_back_no_row(server: Server, demo_home: Path) -> None:

@@ -41,7 +41,11 @@ class Watched:
 
 
 def drift_document(
-    models: Sequence[Watched], now: float, store: str = "ok", reason: str | None = None
+    models: Sequence[Watched],
+    now: float,
+    store: str = "ok",
+    reason: str | None = None,
+    outcomes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The document, ready for JSON.
 
@@ -50,6 +54,7 @@ def drift_document(
         now: seconds since 1970.
         store: or why the store could not be read or written.
         reason: why there is nothing to be seen, or None.
+        outcomes: what became of the rows of this replica since its start that were to be counted.
 
     Raises:
         ValueError: a window's vector is not as long as the model's bins ask for.
@@ -58,6 +63,7 @@ def drift_document(
         "as_of": _moment(now),
         "store": store,
         "reason": reason,
+        "outcomes": dict(outcomes or {}),
         "measures": [{"name": each.name, "unit": each.unit} for each in MEASURES],
         "models": [_model(each) for each in models],
     }

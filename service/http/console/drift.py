@@ -25,6 +25,8 @@ MOST_NAMES = 5
 MOST_MEASURES = 20
 SHADES = (0.02, 0.05, 0.1, 0.25, 0.5)
 """PSI beyond chance from which a cell is one shade darker."""
+MOST_LOST = 0.01
+"""Of the counted rows; that more are not counted is worth a warning."""
 STALE = timedelta(minutes=1)
 """The shadow tells drift every ten seconds, unless it has no time or is no more."""
 HOW = (
@@ -55,6 +57,8 @@ def traffic(document: Document, now: datetime) -> Traffic:
         said.append(f"As of {words.when(as_of)}, {words.age(now - as_of)} old")
     if since is not None:
         said.append(f"counted since {words.when(since)}")
+    if lost := _lost(document):
+        said.append(f"not counted: {_told(lost)}")
     shown = models[:MOST_MODELS]
     if len(models) > MOST_MODELS:
         said.append(f"{len(models) - MOST_MODELS:,} more models are in the JSON document")
@@ -89,11 +93,27 @@ def _warnings(document: Document, found: Sequence[Document], now: datetime) -> t
         said.append(f"Nothing is known of drift: {reason}.")
     elif not any(map(_counted, found)):
         said.append("No row has been counted yet; what the shadow gets is shown within seconds.")
+    lost = _lost(document)
+    if sum(lost.values()) > MOST_LOST * (real(document, "outcomes", "counted") or 0.0):
+        said.append(
+            f"Rows were answered that nobody counted, since the start of this replica: {_told(lost)}."
+        )
     if as_of is not None and now - as_of > STALE:
         said.append(f"The shadow has told nothing for {words.age(now - as_of)}; what follows is old.")
     if store not in (None, "ok"):
         said.append(f"The store does not answer, so rows of other replicas may be missing: {store}")
     return tuple(said)
+
+
+def _lost(document: Document) -> dict[str, float]:
+    """Rows that are in no window although no sampling rate left them out, by why."""
+    found = mapping(document, "outcomes")
+    counts = {name: real(found, name) or 0.0 for name in found if name not in ("counted", "sampled_out")}
+    return {name: rows for name, rows in counts.items() if rows > 0}
+
+
+def _told(lost: Mapping[str, float]) -> str:
+    return ", ".join(f"{words.count(rows)} {name.replace('_', ' ')}" for name, rows in lost.items())
 
 
 def _model(model: Document, document: Document, folded: bool) -> Part:

@@ -62,6 +62,12 @@ def test_where_there_is_nothing_it_says_why() -> None:
     document = drift_document([], NOW, reason="drift.enabled is false")
     assert document["models"] == []
     assert document["reason"] == "drift.enabled is false"
+    assert document["outcomes"] == {}
+
+
+def test_rows_that_nobody_counted_are_told() -> None:
+    outcomes = {"counted": 90, "shadow_down": 10}
+    assert drift_document([watched(*[CHANGED] * 4)], NOW, outcomes=outcomes)["outcomes"] == outcomes
 
 
 def test_a_variable_s_measures_are_those_of_its_own_bins() -> None:
