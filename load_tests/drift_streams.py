@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deploy.prometheus.budgets import MORE, TIMES
 from service.domain.binning import Binning, Column
-from service.domain.drift.alerting import EXCESS, LEAST_ROWS, PAGE_EXCESS, SURE
+from service.domain.drift.alerting import EXCESS, LEAST_ROWS, PAGE_EXCESS, SLOW_EXCESS, SURE
 from service.domain.drift.measure import SMOOTHING
 from service.domain.drift.slots import SLOT_SECONDS
 
@@ -25,8 +25,8 @@ HOUR = 3_600 // SLOT_SECONDS
 DAY = 24 * HOUR
 LASTING = 3
 """Slots for which an alert must have been due before it fires: 15 minutes."""
-CREEPING_EXCESS = 0.05
-"""Of a rule of low severity over a day: small but sure."""
+SLOWLY = HOUR
+"""The same of what is seen over a day."""
 
 Floats: TypeAlias = NDArray[np.float64]
 Looks: TypeAlias = NDArray[np.bool_]
@@ -127,10 +127,10 @@ def windows(live: Floats, slots: int) -> Floats:
     return sums
 
 
-def lasting(due: Looks) -> Looks:
+def lasting(due: Looks, slots: int = LASTING) -> Looks:
     """Whether an alert fires: it has been due for so long."""
     found = due.copy()
-    for back in range(1, LASTING + 1):
+    for back in range(1, slots + 1):
         found[back:] &= due[:-back]
         found[:back] = False
     return found
@@ -150,9 +150,7 @@ class Said:
     unusual: Looks
     """Missing or unseen values."""
     slow: Looks
-    """As a ticket, but over a day alone: for models that few rows come to."""
-    creeping: Looks
-    """The same from ``CREEPING_EXCESS`` on."""
+    """Over a day alone: for models that few rows come to, and for small changes that last."""
     psi: Looks
     """The usual rule, PSI > 0.2 over an hour."""
     psi_low: Looks
@@ -163,7 +161,7 @@ class Said:
 
 
 def said(binning: Binning, live: Floats) -> Said:
-    """What every rule says of a stream, [slots, bins]; all must be due for 15 minutes."""
+    """What every rule says of a stream, [slots, bins]."""
     hour, six, day = (Seen.of(binning, windows(live, slots)) for slots in (HOUR, 6 * HOUR, DAY))
     enough = hour.rows >= LEAST_ROWS
 
@@ -179,14 +177,13 @@ def said(binning: Binning, live: Floats) -> Said:
             sure = more / np.sqrt(share * (1 - share) * hour.unit) > SURE
         due = (more > MORE) & (share > TIMES * known) & sure & enough & (before - known > MORE)
         unusual |= lasting(due)
-    daily = (day.z > SURE) & (day.rows >= LEAST_ROWS)
+    daily = (day.excess > SLOW_EXCESS) & (day.z > SURE) & (day.rows >= LEAST_ROWS)
     some = hour.rows > 0
     return Said(
         moved(EXCESS),
         moved(PAGE_EXCESS),
         unusual,
-        lasting(daily & (day.excess > EXCESS)),
-        lasting(daily & (day.excess > CREEPING_EXCESS)),
+        lasting(daily, SLOWLY),
         lasting(some & (hour.psi > 0.2)),
         lasting(some & (hour.psi > 0.1)),
     )

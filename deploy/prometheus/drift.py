@@ -22,6 +22,7 @@ from deploy.prometheus.windows import DRIFT, INTERVALS
 from service.domain.binning import MOST_ORDERED
 from service.domain.drift.ks_p import NOUGHT
 from service.domain.drift.measure import SMOOTHING
+from service.domain.drift.two_sample import CHANCE
 
 ORDERED = "[01][0-9] .*"
 """Bins of numbers, at most ``MOST_ORDERED``; the digits are in the order of the values."""
@@ -266,7 +267,7 @@ TWO_SAMPLE = (
         "drift_two_sample_z:$w",
         """
         (understudy:drift_two_sample_accuracy:$w - 0.5)
-        / sqrt(0.25 / understudy:drift_two_sample_rows:$w)
+        / sqrt(0.25 / understudy:drift_two_sample_rows:$w + $chance ^ 2)
         """,
     ),
 )
@@ -279,6 +280,6 @@ def groups() -> list[Group]:
     for window in DRIFT:
         first = window == DRIFT[0]
         rules = [*COUNTS, *SHARES, *STEPS, *MEASURES, *(TWO_SAMPLE if first else ())]
-        rules = filled(rules, w=window, smoothing=SMOOTHING, nought=NOUGHT)
+        rules = filled(rules, w=window, smoothing=SMOOTHING, nought=NOUGHT, chance=CHANCE)
         found.append(group(f"drift-{window}", INTERVALS[window], [*([REFERENCE] if first else []), *rules]))
     return found

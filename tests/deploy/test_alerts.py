@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.prometheus import alerts, budgets
 from deploy.prometheus.alarms.alarm import PREFIX, RUNBOOKS
@@ -172,6 +173,21 @@ def test_alerts_know_the_bounds_of_drift_from_the_domain() -> None:
     for entry, excess in ((ticket, alerting.EXCESS), (page, alerting.PAGE_EXCESS)):
         found = [float(number) for number in numbers.findall(entry["expr"])]
         assert found == [excess, *both, excess, alerting.SURE]
+    (slow,) = (entry for entry in ENTRIES if entry["alert"] == "UnderstudyDriftSlow")
+    assert [float(number) for number in numbers.findall(slow["expr"])] == [alerting.SLOW_EXCESS, *both]
+
+
+def test_whoever_is_told_of_a_drift_is_not_told_that_it_is_slow() -> None:
+    path = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
+    rules = yaml.safe_load(path.read_text("utf-8"))["inhibit_rules"]
+    (rule,) = (each for each in rules if 'alertname="UnderstudyDriftSlow"' in each["target_matchers"])
+    pattern = rule["source_matchers"][0].removeprefix("alertname=~").strip('"')
+    drifts = {name for name in NAMES if name.startswith("UnderstudyDrift")}
+    assert {name for name in drifts if re.fullmatch(pattern, name)} == {
+        "UnderstudyDriftTicket",
+        "UnderstudyDriftPage",
+    }
+    assert set(rule["equal"]) == {"model", "version", "variable"}
 
 
 def test_the_readme_names_every_budget() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import subprocess
 from pathlib import Path
@@ -16,6 +15,7 @@ from deploy.prometheus import drift, recording
 from deploy.prometheus.files import text
 from deploy.prometheus.windows import DRIFT
 from load_tests.recorded import sample
+from service.domain.drift.alerting import deviations
 from service.domain.drift.measures import MEASURES
 from tests.conftest import locate
 from tests.deploy.distributions import AGES, Counted, variables
@@ -225,7 +225,7 @@ def test_the_two_sample_test_adds_up_over_replicas(
     accuracy = right / (right + wrong)
     world.expects("understudy:drift_two_sample_rows:1h", model, told)
     world.expects("understudy:drift_two_sample_accuracy:1h", model, accuracy)
-    world.expects("understudy:drift_two_sample_z:1h", model, (accuracy - 0.5) / math.sqrt(0.25 / told))
+    world.expects("understudy:drift_two_sample_z:1h", model, deviations(accuracy, told))
     assert disagreements(world, tmp_path) == ""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from load_tests.recorded import sample
+from service.domain.drift.alerting import deviations
 from service.domain.drift.measures import MEASURES
 from tests.deploy.distributions import Counted, variables
 from tests.deploy.promtool import selector
@@ -129,7 +130,7 @@ def _two_samples(world: World) -> None:
                     world.has("understudy_two_sample_rows_total", labels, steps)
         told = 18 * (right + wrong)
         accuracy = right / (right + wrong) if told else None
-        z = None if accuracy is None else (accuracy - 0.5) / np.sqrt(0.25 / told)
+        z = None if accuracy is None else deviations(accuracy, told)
         world.expects("understudy:drift_two_sample_rows:1h", model, told or None)
         world.expects("understudy:drift_two_sample_accuracy:1h", model, accuracy)
         world.expects("understudy:drift_two_sample_z:1h", model, z)

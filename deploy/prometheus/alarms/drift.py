@@ -10,7 +10,7 @@ from deploy.prometheus.alarms.alarm import Alarm, Severity, group
 from deploy.prometheus.budgets import MORE, TIMES
 from deploy.prometheus.drift import STRANGE
 from deploy.prometheus.promql import Group
-from service.domain.drift.alerting import ACCURACY, EXCESS, LEAST_ROWS, PAGE_EXCESS, SURE
+from service.domain.drift.alerting import EXCESS, LEAST_ROWS, PAGE_EXCESS, SLOW_EXCESS, SURE
 
 WHAT = "{{ $labels.variable }} of {{ $labels.role }} {{ $labels.model }}:{{ $labels.version }}"
 BINNED = "{{ $labels.variable }} of {{ $labels.model }}:{{ $labels.version }}"
@@ -77,6 +77,21 @@ def _unusual(name: str, bins: str, meaning: str) -> Alarm:
 ALARMS = (
     _drift("ticket", EXCESS, ""),
     _drift("page", PAGE_EXCESS, '{role="production"}'),
+    # A day has the rows that an hour of little traffic has not, and sees a small change for certain.
+    Alarm(
+        name="DriftSlow",
+        severity="ticket",
+        expr=f"""{_moved("24h", SLOW_EXCESS)}
+        and understudy:drift_rows:24h >= {LEAST_ROWS}
+        """,
+        lasting="1h",
+        summary=f"{WHAT} has drifted a little, or where few rows come",
+        description=f"""
+        In the last day PSI of {WHAT} against the reference data was {{{{ $value | printf "%.3g" }}}} above
+        what chance does, of at least {LEAST_ROWS} rows and with z above {SURE:g}. This is written from
+        {SLOW_EXCESS:g} on.
+        """,
+    ),
     # Of each replica, since those that count would hide one that does not. Only where drift is to be watched:
     # the family of outcomes is there from the first moment, or never. Fewer rows tell of no drift anyway.
     Alarm(
@@ -131,7 +146,7 @@ ALARMS = (
         name="TwoSampleDiffers",
         severity="ticket",
         expr=f"""
-        understudy:drift_two_sample_accuracy:1h > {ACCURACY}
+        understudy:drift_two_sample_accuracy:1h
         and understudy:drift_two_sample_z:1h > {SURE:g}
         and understudy:drift_two_sample_rows:1h >= {LEAST_ROWS}
         """,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from service.domain.drift.alerting import (
 from service.domain.drift.measure import Sample
 from service.domain.drift.psi_excess import PsiExcess
 from service.domain.drift.psi_z import PsiZ
+from service.domain.drift.two_sample import CHANCE
 from tests.domain.drift.samples import cut_by, sample_of, words
 
 
@@ -74,12 +77,14 @@ def test_healthy_traffic_is_quiet() -> None:
         assert state(*samples) == "quiet"
 
 
-def test_an_accuracy_is_held_against_guessing() -> None:
+def test_an_accuracy_is_held_against_guessing_and_against_other_reference_rows() -> None:
     assert deviations(0.5, 100) == 0
-    assert deviations(0.6, 100) == pytest.approx(2)
-    rows = 10_000
+    assert deviations(0.6, 1_600) == pytest.approx(0.1 / (CHANCE * math.sqrt(2)))  # both chances are alike
+    rows = 10_000_000
     assert told_apart((ACCURACY + 0.001) * rows, rows)
-    assert not told_apart((ACCURACY - 0.001) * rows, rows)  # sure, and too little
-    assert not told_apart(0.58 * LEAST_ROWS, LEAST_ROWS)  # much, and not sure
+    assert not told_apart((ACCURACY - 0.001) * rows, rows)  # other reference rows might do that
+    assert not told_apart((ACCURACY + 0.001) * 10_000, 10_000)
+    assert told_apart(0.61 * LEAST_ROWS, LEAST_ROWS)
+    assert not told_apart(0.59 * LEAST_ROWS, LEAST_ROWS)  # much, and not sure
     assert not told_apart(LEAST_ROWS - 1, LEAST_ROWS - 1)
     assert not told_apart(0, 0)
