@@ -81,8 +81,9 @@ def delays(circumstances: Circumstances) -> Section:
     section.how = (
         f"{trials} trials each: a healthy day, then a day of changed rows of {bundles.CREDIT}; the first "
         "alert of any variable, looked at every 5 minutes. Tickets, the alert on missing or unseen values "
-        "and the slow one ship; PSI > 0.2 over an hour stands beside them. Never: within that day. Before it: the rule was firing when nothing had changed yet, so that "
-        "what it says tells nothing; such trials are left out of its hours."
+        "and the slow one ship; PSI > 0.2 over an hour stands beside them. Never: within that day. Before "
+        "it: the rule was firing when nothing had changed yet, so that what it says tells nothing; such "
+        "trials are left out of its hours."
     )
     section.findings = list(findings(found))
     section.lines = [_line(case) for case in found]

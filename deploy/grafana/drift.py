@@ -17,13 +17,13 @@ from deploy.grafana.panel import (
 )
 from deploy.prometheus.budgets import MORE
 from deploy.prometheus.windows import DRIFT
-from service.domain.drift.alerting import ACCURACY, EXCESS, LEAST_ROWS, PAGE_EXCESS, SURE
+from service.domain.drift.alerting import ACCURACY, EXCESS, LEAST_ROWS, PAGE_EXCESS, SLOW_EXCESS, SURE
 from service.domain.drift.measures import MEASURES
 
 MODEL = 'model="$model",version="$version"'
 THESE = f'{MODEL},role="$role",variable=~"$variable"'
 HAVING = 'understudy_distribution_rows_total{role="$role"'
-ALERTS = ("DriftPage", "DriftTicket")
+ALERTS = ("DriftPage", "DriftTicket", "DriftSlow")
 UNITS: dict[str, Unit] = {"share": "percentunit", "standard deviations": "suffix:sd", "bins": "suffix:bins"}
 """Grafana's name of a measure's unit; the others are numbers without one."""
 SHOWN: dict[str, Bounds] = {
@@ -88,8 +88,8 @@ NOW_ROW = Row(
         Panel(
             Kind.NUMBER,
             "Largest change",
-            f"PSI above chance of the variable that moved most. A ticket from {EXCESS:g} on, a page from "
-            f"{PAGE_EXCESS:g}, where it is sure.",
+            f"PSI above chance of the variable that moved most. A ticket from {EXCESS:g} on, of a whole day "
+            f"from {SLOW_EXCESS:g} on, a page from {PAGE_EXCESS:g}, where it is sure.",
             "none",
             (Query(f"topk(1, {measured('psi_excess')})", "{{variable}}"),),
             ALERTS,

@@ -70,6 +70,11 @@ def test_the_password_that_the_service_uses_is_the_one_that_the_store_has() -> N
     assert f"understudy:{password}@postgres/" in environment("understudy")["UNDERSTUDY_STORE_URL"]
 
 
+def test_the_store_is_healthy_only_once_others_can_reach_it() -> None:
+    assert SERVICES["understudy"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert "--host=127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
+
+
 def test_every_variable_that_compose_takes_is_explained() -> None:
     taken = {match[1] for match in VARIABLE.finditer(COMPOSE.read_text("utf-8"))}
     explained = (COMPOSE.parent / ".env.example").read_text("utf-8")

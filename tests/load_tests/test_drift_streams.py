@@ -16,7 +16,7 @@ from load_tests.drift_streams import (
     started,
     windows,
 )
-from service.domain.drift.alerting import state
+from service.domain.drift.alerting import SLOW_EXCESS, moved, state
 from service.domain.drift.measure import Sample
 from service.domain.drift.missing_share import MissingShare
 from service.domain.drift.psi import Psi
@@ -74,9 +74,13 @@ def test_missing_and_unseen_values_have_a_rule_of_their_own() -> None:
 def test_a_day_of_few_rows_is_enough_for_the_rule_over_a_day() -> None:
     random = np.random.default_rng(4)
     bins = binning(random)
-    found = said(bins, pool(bins, random, 0.5).stream(50, 2 * DAY, random))
+    stream = pool(bins, random, 0.5).stream(50, 2 * DAY, random)
+    found = said(bins, stream)
     assert not found.ticket.any()
-    assert found.slow[-1].any()
+    live = bins.split(stream[-DAY:].sum(axis=0))
+    due = [moved(Sample.of(*each), SLOW_EXCESS) for each in zip(bins.variables, live, strict=True)]
+    assert found.slow[-1].tolist() == due
+    assert any(due)
 
 
 def test_windows_are_the_rows_of_the_last_slots() -> None:
@@ -94,6 +98,7 @@ def test_a_rule_must_hold_for_a_while_and_an_alert_counts_once() -> None:
     firing = lasting(due)
     assert np.flatnonzero(firing).tolist() == [11, 12, 13, 19]
     assert started(firing) == 2
+    assert np.flatnonzero(lasting(due, LASTING + 2)).tolist() == [13]
 
 
 def test_every_row_is_in_one_bin_of_each_variable() -> None:

@@ -93,7 +93,7 @@ ALARMS = (
         """,
     ),
     # Of each replica, since those that count would hide one that does not. Only where drift is to be watched:
-    # the family of outcomes is there from the first moment, or never. Fewer rows tell of no drift anyway.
+    # the family of outcomes is there from the first moment, or never. Fewer rows in an hour tell no ticket.
     Alarm(
         name="DriftBlind",
         severity="ticket",

@@ -20,8 +20,8 @@ PAGE_EXCESS = 0.25
 """A change of this size is worth getting up for."""
 SLOW_EXCESS = 0.05
 """Over a day alone: a service of few rows hears of a change, and others hear of one that is small and lasts.
-Of traffic that is the demo's reference data but for what another sample of people makes, it is passed
-on no day from 500 rows an hour on, and on 0.015 a day at 50 an hour."""
+Where nothing changed, but rows are another sample of people than the demo's reference data, it is passed for
+an hour 0.007 times a day at 50 rows an hour, and never in 1,000 days at 500 an hour."""
 SURE = 4.0
 """Of ``psi_z``: of samples without a change one in 30,000 is above, and where numbers are binned by the
 reference rows themselves one in some 10,000, since few rows say where the ends are. Not so where less than
