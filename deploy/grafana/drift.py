@@ -271,7 +271,8 @@ TWO_SAMPLE_ROW = Row(
         Panel(
             Kind.LINES,
             "Classifier two-sample test: how sure",
-            f"Standard deviations above one half, by the chance of guessing and of the reference rows; {SURE:g} (dashed) is sure.",
+            "Standard deviations above one half, by the chance of guessing and of the reference rows; "
+            f"{SURE:g} (dashed) is sure.",
             "suffix:sd",
             (Query(f"understudy:drift_two_sample_z:1h{{{MODEL}}}", "z"),),
             ("TwoSampleDiffers",),
