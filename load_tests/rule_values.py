@@ -1,7 +1,7 @@
-"""What the rules record of two real services under traffic, against the measures of the same counts in numpy.
+"""What the rules record of two real replicas under traffic, against the measures of the same counts in numpy.
 
-The second service's production is the first one's candidate and the other way round, so that each bundle is
-seen in both roles. A real Prometheus scrapes both every second; windows of 1, 6 and 24 hours are shortened to
+Both serve the same production and shadow the same candidate, whose bins are its own, so that every count is a
+sum over replicas. A real Prometheus scrapes both every second; windows of 1, 6 and 24 hours are shortened to
 20, 30 and 40 seconds. Every value that it records is compared with the measure of the rows by bin that it
 recorded at that instant. How long scrapes take is Prometheus' own figure.
 """
@@ -30,10 +30,7 @@ SECONDS, QUICK_SECONDS = 60, 40
 RATE = 100
 """Rows per second to each service."""
 MOST_APART = 1e-6
-PAIRS = (
-    (bundles.CREDIT, bundles.CREDIT_CANDIDATE),
-    (bundles.CREDIT_CANDIDATE, bundles.CREDIT),
-)
+REPLICAS = 2
 PATIENCE = 60.0
 LONG_AGO = 600.0
 """Seconds: before it all began."""
@@ -54,7 +51,7 @@ class Scrape:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What came of watching two services."""
+    """What came of watching two replicas."""
 
     differences: dict[str, list[Difference]]
     """By window."""
@@ -66,7 +63,7 @@ class Measured:
 def values(circumstances: Circumstances) -> Section:
     """The largest differences of every measure and window, and what a scrape is."""
     section = Section(
-        "Rules against numpy, on two services under traffic",
+        "Rules against numpy, on two replicas under traffic",
         ("window", "measure", "values compared", "largest relative difference"),
         how=" ".join((__doc__ or "").split("\n\n")[1].split()),
     )
@@ -94,7 +91,7 @@ def values(circumstances: Circumstances) -> Section:
 
 
 def measure(home: Path, seconds: float, *, contained: bool = False) -> Measured:
-    """Two services with the bundles under ``home``, watched during so many seconds of traffic.
+    """Two replicas with the bundles under ``home``, watched during so many seconds of traffic.
 
     Raises ``FileNotFoundError`` where Prometheus is not installed.
     """
@@ -102,7 +99,7 @@ def measure(home: Path, seconds: float, *, contained: bool = False) -> Measured:
     if program is None:
         raise FileNotFoundError("prometheus")
     with ExitStack() as stack:
-        servers = [stack.enter_context(_server(home, *pair, contained)) for pair in PAIRS]
+        servers = [stack.enter_context(_server(home, contained)) for _ in range(REPLICAS)]
         targets = [f"{host}:{port}" for host, port in (server.address for server in servers)]
         rules = shortened(recording.groups(), WINDOWS, "2s")
         watching = stack.enter_context(prometheus(program, targets, rules))
@@ -115,11 +112,11 @@ def measure(home: Path, seconds: float, *, contained: bool = False) -> Measured:
         )
 
 
-def _server(home: Path, production: str, candidate: str, contained: bool) -> AbstractContextManager[Server]:
+def _server(home: Path, contained: bool) -> AbstractContextManager[Server]:
     config = {
-        "production": production,
-        "candidates": [candidate],
-        "shadow": {"idle_priority": False},  # two cores for two services, their traffic and Prometheus
+        "production": bundles.CREDIT,
+        "candidates": [bundles.CREDIT_CANDIDATE],
+        "shadow": {"idle_priority": False},  # two cores for two replicas, their traffic and Prometheus
         "explain": {"process": False},
     }
     return running_server(config=config, models=home, contained=contained)
@@ -142,13 +139,13 @@ def _traffic(servers: list[Server], seconds: float) -> None:
 
 
 def _await(watching: Prometheus) -> None:
-    """Until something was recorded of every role of both bundles; raises ``TimeoutError``."""
+    """Until something was recorded of production and the candidate; raises ``TimeoutError``."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        if len(watching.instant("count by (version, role) (understudy:drift_psi:24h)")) == 2 * len(PAIRS):
+        if len(watching.instant("count by (version, role) (understudy:drift_psi:24h)")) == 2:
             return
         time.sleep(0.5)
-    raise TimeoutError("Prometheus did not record the drift of every model in every role")
+    raise TimeoutError("Prometheus did not record the drift of both models")
 
 
 def _scrapes(watching: Prometheus, servers: list[Server]) -> Iterator[Scrape]:

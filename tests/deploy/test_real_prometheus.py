@@ -80,7 +80,7 @@ def test_rows_of_all_replicas_are_counted_and_reference_rows_once(watched: Prome
 
 
 @pytest.mark.timeout(240)
-def test_the_same_holds_of_two_real_services_under_traffic(demo_home: Path) -> None:
+def test_the_same_holds_of_two_real_replicas_under_traffic(demo_home: Path) -> None:
     found = measure(demo_home, seconds=12)
     assert found.failing == 0
     for window, measures in found.differences.items():
