@@ -114,6 +114,8 @@ def running(
     bentoml_home: bool = False,
     timeout: float = 60.0,
     contained: bool = False,
+    wrap: Callable[[Sequence[str]], Sequence[str]] = list,
+    port: int | None = None,
 ) -> Iterator[Server]:
     """Runs ``command(port)`` from the repository root until the block ends.
 
@@ -125,20 +127,21 @@ def running(
         bentoml_home: whether BENTOML_HOME is ``home`` (a BentoML server needs one of its own).
         timeout: seconds to become ready.
         contained: whether all its processes share a CPU cgroup, as those of a container do; needs root.
+        wrap: makes of the command one that runs elsewhere with the same process id, see ``Container.wrap``.
+        port: of its own, for example that of an earlier server; a free one by default.
 
     Raises:
         StartError: see there.
     """
     home = home or Path(tempfile.mkdtemp(prefix="load-tests-"))
-    log, port, pinned = home / "server.log", free_port(), set(cores or ())
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
-    variables = {**inherited, "BENTOML_DO_NOT_TRACK": "true", "PYTHONUNBUFFERED": "1", **(env or {})}
+    log, port, pinned = home / "server.log", port or free_port(), set(cores or ())
+    variables = {**inherited_variables(), **(env or {})}
     if bentoml_home:
         variables["BENTOML_HOME"] = str(home)
     start = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            list(command(port)),
+            list(wrap(command(port))),
             cwd=ROOT,
             env=variables,
             stdin=subprocess.DEVNULL,
@@ -170,6 +173,8 @@ def running_server(
     env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
     contained: bool = False,
+    wrap: Callable[[Sequence[str]], Sequence[str]] = list,
+    port: int | None = None,
 ) -> Iterator[Server]:
     """The service with ``config`` as its settings file and a copy of the bundles in ``models``.
 
@@ -182,12 +187,7 @@ def running_server(
     (home / "bentoml").mkdir(exist_ok=True)
     settings = home / "settings.yaml"
     settings.write_text(yaml.safe_dump(dict(config or {}), sort_keys=False), encoding="utf-8")
-    variables = {
-        "BENTOML_HOME": str(home / "bentoml"),
-        "UNDERSTUDY_HOME": str(home / "understudy"),
-        "UNDERSTUDY_CONFIG": str(settings),
-        **(env or {}),
-    }
+    variables = {**service_variables(home), **(env or {})}
     with running(
         service_command,
         ready="/readyz",
@@ -196,8 +196,25 @@ def running_server(
         home=home,
         timeout=timeout,
         contained=contained,
+        wrap=wrap,
+        port=port,
     ) as server:
         yield server
+
+
+def inherited_variables() -> dict[str, str]:
+    """This process's environment without what would reach into a server."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
+    return {**inherited, "BENTOML_DO_NOT_TRACK": "true", "PYTHONUNBUFFERED": "1"}
+
+
+def service_variables(home: Path) -> dict[str, str]:
+    """Where a service in ``home``, or a shadow beside it, finds its bundles, its settings and its files."""
+    return {
+        "BENTOML_HOME": str(home / "bentoml"),
+        "UNDERSTUDY_HOME": str(home / "understudy"),
+        "UNDERSTUDY_CONFIG": str(home / "settings.yaml"),
+    }
 
 
 def service_command(port: int) -> list[str]:

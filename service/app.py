@@ -12,6 +12,7 @@ from service.errors import ConfigurationError
 from service.http import protocol
 from service.http.app import App, EdgeApp
 from service.http.edge import Edge
+from service.http.stopping import stop_gently
 from service.settings import read_environment, read_settings
 from service.wiring.logs import log_to_stderr
 from service.wiring.priority import yield_the_cpu
@@ -82,7 +83,10 @@ class Shadow:
 
     @bentoml.on_shutdown
     def stop(self) -> None:
-        """Lets the child work off what is queued."""
+        """Lets the child work off what is queued, and what the edge still sends."""
+        from service.wiring.stopping import await_edges
+
+        await_edges(SETTINGS, ENVIRONMENT)
         self._child.stop()
 
 
@@ -98,7 +102,10 @@ class Explainer:
 
     @bentoml.on_shutdown
     def stop(self) -> None:
-        """Hangs up."""
+        """Hangs up, once the edge asks no more."""
+        from service.wiring.stopping import await_edges
+
+        await_edges(SETTINGS, ENVIRONMENT)
         self._process.stop()
 
 
@@ -106,10 +113,18 @@ class Explainer:
 class Predictor:
     """Answers callers from the production model, and mirrors every answer to the shadow."""
 
-    if SETTINGS.mirrors:
+    if SETTINGS.mirrors and SETTINGS.shadow.supervised:
         shadow = bentoml.depends(Shadow)
     if SETTINGS.explain.process:
         explainer = bentoml.depends(Explainer)
+
+    @bentoml.on_deployment
+    @staticmethod
+    def supervise() -> None:
+        """Prepares BentoML's supervisor, in its own process."""
+        from service.wiring.supervisor import supervise
+
+        supervise()
 
     def __init__(self) -> None:
         from service.wiring.edge import EdgeBuilder
@@ -121,6 +136,7 @@ class Predictor:
     async def start(self) -> None:
         """Starts what runs beside the requests."""
         await self._process.start()
+        stop_gently(protocol.installed(), SETTINGS.server.drain_seconds)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

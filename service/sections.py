@@ -23,6 +23,8 @@ class ServerSettings(Section):
     """Edge processes that answer requests."""
     threads: int = Field(default=1, ge=1, le=256)
     """Threads of one inference."""
+    drain_seconds: float = Field(default=0, ge=0, le=3_600)
+    """How long SIGTERM leaves for load balancers to notice; requests are answered meanwhile."""
 
 
 class LimitSettings(Section):
@@ -70,8 +72,11 @@ class ShadowSettings(Section):
     """Memory of rows that wait in one edge worker for a busy shadow."""
     idle_priority: bool = True
     """Whether the shadow runs under SCHED_IDLE, so that it only gets CPU nobody else wants."""
+    supervised: bool = True
+    """Whether the service starts the shadow itself; false where ``python -m service.shadow`` is started
+    beside it, as a container of its own, say."""
     socket: str | None = None
-    """Path of the Unix socket; default ``shadow.sock`` under UNDERSTUDY_HOME."""
+    """Path of the Unix socket; by default under UNDERSTUDY_HOME."""
     explain_rate: float = Field(default=0.01, ge=0, le=1)
     """Share of the compared rows that are explained under both models."""
     explain_max_evals: int = Field(default=1_000, ge=1)

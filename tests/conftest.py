@@ -40,6 +40,7 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "postgres": "postgresql",
+    "haproxy": "haproxy",
 }
 OFF_THE_PATH = ("/usr/lib/postgresql",)
 """Where Debian keeps programs of several versions, each in VERSION/bin."""

@@ -218,6 +218,7 @@ def test_every_key_has_a_variable(path: Path) -> None:
         "socket": "/run/s",
         "salt": "word",
         "idle_priority": "false",
+        "supervised": "false",
         "enabled": "false",
         "always": "true",
         "format": "json",

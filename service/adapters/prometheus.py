@@ -26,8 +26,15 @@ SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0
 """Upper bounds of every latency histogram, in seconds."""
 
 
-def write_as(role: str) -> None:
-    """Names this process's shared files; before any family is made. ``role`` has no underscore."""
+def write_as(role: str, directory: Path | None = None) -> None:
+    """Names this process's shared files; before any family is made.
+
+    Args:
+        role: what this process is; without an underscore.
+        directory: where they are; None for where BentoML says.
+    """
+    if directory is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         values.ValueClass = values.MultiProcessValue(lambda: role)  # type: ignore[no-untyped-call]  # not annotated
 
@@ -94,6 +101,23 @@ class LedgerCollector(Collector):
             yield outcomes
 
 
+class FilesCollector(Collector):
+    """What all processes of one server counted, from the files that they leave in some directories.
+
+    The client's own collector knows one directory; two of it would show a family of both twice.
+    """
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self._directories = tuple(directories)
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family once, its samples summed, or as the family's mode says."""
+        files = [str(path) for directory in self._directories for path in sorted(directory.glob("*.db"))]
+        merge = MultiProcessCollector.merge
+        found: Iterable[Metric] = merge(files, accumulate=True)  # type: ignore[no-untyped-call]  # not annotated
+        return found
+
+
 class Page:
     """The merged view over all processes of this server.
 
@@ -101,13 +125,20 @@ class Page:
         own: what this process counts, where it is alone.
         ledger: None where nothing is mirrored.
         beside: a file of further families in Prometheus' text format, which may not be there yet.
+        directories: where processes leave their counts; none where this one is alone.
     """
 
-    def __init__(self, own: CollectorRegistry, ledger: Ledger | None, beside: Path | None = None) -> None:
+    def __init__(
+        self,
+        own: CollectorRegistry,
+        ledger: Ledger | None,
+        beside: Path | None = None,
+        directories: Sequence[Path] = (),
+    ) -> None:
         merged = own
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if directories:
             merged = CollectorRegistry()
-            MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # not annotated
+            merged.register(FilesCollector(directories))
         if ledger is not None:
             merged.register(LedgerCollector(ledger))
         self._registry = merged

@@ -34,6 +34,13 @@ HUNG_UP = 499
 """The code under which a request is counted whose caller did not wait for the answer; nothing is sent."""
 UNKNOWN_ROUTE = "other"
 """The ``route`` label of paths that are not ours, so that no caller can make up a series."""
+READINESS = (
+    "/readyz",
+    "/v2/health/ready",
+    "/v2/models/{model}/ready",
+    "/v2/models/{model}/versions/{version}/ready",
+)
+"""Templates of the pages that say whether to send requests here."""
 BEGUN = "understudy.begun"
 """Key of the scope under which a request lies that ``answer_here`` began and could not finish."""
 
@@ -81,6 +88,8 @@ class EdgeApp:
         self._inner = inner
         self._make = edge
         self._edge: Edge | None = None
+        self.stopping = False
+        """Whether requests should go elsewhere: this process ends soon, and answers until then."""
         self._in_work = 0
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._sweeper: asyncio.Task[None] | None = None
@@ -230,6 +239,9 @@ class EdgeApp:
             error = Problem(405, f"use {allowed} here", headers=((b"allow", allowed.encode()),))
             await self._refuse(edge, route.template, scope, send, error, seen)
             return
+        if self.stopping and route.template in READINESS:
+            await self._reply(edge, route, scope, send, _elsewhere(scope), seen)
+            return
         try:
             reply = await page()
         except Exception as error:  # whatever it is, the caller gets a problem document
@@ -300,6 +312,13 @@ class EdgeApp:
             for task, due in list(self._reading.items()):
                 if now > due:
                     task.cancel()
+
+
+def _elsewhere(scope: Scope) -> Reply:
+    """That requests should go elsewhere; expected, so nobody is told as of other answers of 503."""
+    name, told = request_id_of(dict(scope["headers"])), overloaded("not ready: stopping")
+    headers = ((b"x-request-id", name.encode()), *told.headers)
+    return Reply(told.body(name), problem.CONTENT_TYPE, told.status, headers)
 
 
 def _drawn(edge: Edge, scope: Scope) -> Steps | None:

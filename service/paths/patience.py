@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 PAUSES = (0.5, 30.0)
-"""Seconds until a failed store is tried again, at first and at most; doubled each time."""
+"""Seconds until a failed store is tried again, at first and at most; doubled each time, and up to half of it
+less by chance: replicas that lost their store at the same moment do not come back at the same."""
 SLOW_SECONDS = 0.1
 """From here on a transaction is slow."""
 REST = 9.0
@@ -22,9 +24,11 @@ class Patience:
 
     Args:
         clock: seconds that only ever go on.
+        draw: uniform in [0, 1).
     """
 
     clock: Callable[[], float] = time.monotonic
+    draw: Callable[[], float] = random.random
     _pause: float = 0.0
     _resume: float = 0.0
 
@@ -41,8 +45,9 @@ class Patience:
         """Notes that the store failed, and gives the seconds until it may be tried again."""
         first, longest = PAUSES
         self._pause = min(2 * self._pause, longest) if self._pause else first
-        self._resume = self.clock() + self._pause
-        return self._pause
+        pause = self._pause * (1 - self.draw() / 2)
+        self._resume = self.clock() + pause
+        return pause
 
     def succeeded(self) -> None:
         """Notes that the store works, so that its next failure counts as the first."""

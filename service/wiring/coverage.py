@@ -55,7 +55,7 @@ def coverage(
     """
     for each in watched.values():
         metrics.promised(each.tag, each.confidence)
-    path = adaptation_path(environment)
+    path = adaptation_path(settings, environment)
     return Coverage(
         watched,
         settings.uncertainty.adapt,

@@ -82,9 +82,9 @@ class DriftBuilder:
 
     def unfit(self, reason: str) -> Counting:
         """Counts rows as failed, and says why, in place of what an earlier life has said."""
-        process.replace_file(distributions_page_path(self._environment), b"")
+        process.replace_file(distributions_page_path(self._settings, self._environment), b"")
         document = drift_document((), time.time(), reason=reason)
-        process.write_status(drift_path(self._environment), document)
+        process.write_status(drift_path(self._settings, self._environment), document)
         return Counting(Arrivals(self._account), {}, None)
 
     def build(self, production: Loaded, candidates: Sequence[Loaded]) -> Counting:
@@ -114,7 +114,10 @@ class DriftBuilder:
         bundle = loaded.bundle
         binning = bundles.binning_of(bundle)
         model = ModelKey(bundle.spec.tag, role, _digest(f"{bundle.digest} {binning.digest}"))
-        path = shared_directory(self._environment) / f"distributions-{_digest(name_of(model))}.bin"
+        path = (
+            shared_directory(self._settings, self._environment)
+            / f"distributions-{_digest(name_of(model))}.bin"
+        )
         cells = lasting_counts(path, binning.size + TOLD_CELLS)
         first = role == "production"
         rows = Distributions(model, bundle.spec, binning, cells, self._account if first else None)
@@ -157,10 +160,11 @@ class DriftBuilder:
         self, counted: Sequence[_Counted], page: DistributionPage, looks: Looks | None
     ) -> DriftKeeper:
         environment = self._environment
-        state, shown = distributions_state_path(environment), drift_path(environment)
+        where = self._settings, environment
+        state, shown = distributions_state_path(*where), drift_path(*where)
 
         def show(counts: Sequence[NDArray[np.float64]]) -> None:
-            process.replace_file(distributions_page_path(environment), page.text(counts))
+            process.replace_file(distributions_page_path(*where), page.text(counts))
 
         def publish(seen: Sequence[Seen], store: str, now: float) -> None:
             models = [

@@ -22,6 +22,7 @@ from service.adapters.label_metrics import FeedbackMetrics
 from service.adapters.ledger import SENDERS
 from service.adapters.logs import log_to_stderr
 from service.adapters.mirror import Mirror
+from service.adapters.presence import Presence
 from service.adapters.ready_metrics import ReadyMetrics
 from service.domain.canary import Rollout
 from service.domain.schema import ModelSpec
@@ -50,7 +51,9 @@ from service.wiring.serving import ServingBuilder
 from service.wiring.shared import (
     adaptation_path,
     distributions_page_path,
+    edges_path,
     explainer_socket_path,
+    metrics_directories,
     open_ledger,
     shared_directory,
     socket_path,
@@ -76,6 +79,8 @@ class EdgeProcess:
     flush_seconds: float
     telling: Telling
     following: Following | None = None
+    presence: Presence | None = None
+    """Keeps the shadow and the Explainer waiting for what is still to come; None where nothing comes."""
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
@@ -110,6 +115,8 @@ class EdgeProcess:
         self.metrics.flush()
         if self.mirror is not None:
             self.mirror.close()
+        if self.presence is not None:
+            self.presence.leave()
 
     async def _flush(self) -> None:
         counted = time.monotonic()
@@ -142,7 +149,7 @@ class EdgeBuilder:
         self._ready = ReadyMetrics(self._registry)
         self._telling = telling(settings, self._metrics)
         self._ledger = open_ledger(settings, environment)
-        self._following = Following(adaptation_path(environment))
+        self._following = Following(adaptation_path(settings, environment))
         self._servings = ServingBuilder(settings, environment, self._metrics, self._following)
 
     def build(self) -> EdgeProcess:
@@ -192,7 +199,10 @@ class EdgeBuilder:
         process.settle_memory()
         flush_seconds = self._settings.shadow.flush_ms / 1000
         following = self._following if self._settings.uncertainty.adapt else None
-        return EdgeProcess(edge, self._metrics, mirror, rollouts, flush_seconds, self._telling, following)
+        presence = Presence(edges_path(self._settings, self._environment))
+        return EdgeProcess(
+            edge, self._metrics, mirror, rollouts, flush_seconds, self._telling, following, presence
+        )
 
     def _path(self, production: Serving, mirror: Mirror | None) -> PredictPath:
         limits = self._settings.limits
@@ -238,7 +248,7 @@ class EdgeBuilder:
 
     def _sources(self, loaded: Loaded, rollouts: RolloutPath) -> Sources:
         page = self._page()
-        findings = FindingsReader(shared_directory(self._environment))
+        findings = FindingsReader(shared_directory(self._settings, self._environment))
         shown = Shown(
             self._settings, self._environment, loaded, self._ledger, self._following, page, findings
         )
@@ -256,7 +266,10 @@ class EdgeBuilder:
         )
 
     def _page(self) -> prometheus.Page:
-        return prometheus.Page(self._registry, self._ledger, distributions_page_path(self._environment))
+        where = self._settings, self._environment
+        return prometheus.Page(
+            self._registry, self._ledger, distributions_page_path(*where), metrics_directories(*where)
+        )
 
     def _feedback(self, spec: ModelSpec) -> FeedbackPage | None:
         wanted = self._settings.feedback

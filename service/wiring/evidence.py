@@ -68,7 +68,7 @@ def hold_all(settings: Settings, environment: Environment, verdicts: VerdictMetr
     """Says of all candidates why none of them runs, in place of what an earlier life has said."""
     rules, now = rules_of(settings.verdict), time.time()
     documents = {tag: not_run(rules, reason, now) for tag in settings.candidates}
-    FindingsWriter(shared_directory(environment)).write(documents)
+    FindingsWriter(shared_directory(settings, environment)).write(documents)
     for tag in settings.candidates:
         verdicts.said(tag, "hold")
 
@@ -148,7 +148,7 @@ class EvidenceBuilder:
             metrics: where losses are counted.
         """
         wanted, environment = self._settings.evidence, self._environment
-        accounted = process.read_status(accounted_path(environment)) or {}
+        accounted = process.read_status(accounted_path(self._settings, environment)) or {}
         rules = rules_of(self._settings.verdict)
         limits = DossierLimits(
             wanted.worst,
@@ -157,7 +157,7 @@ class EvidenceBuilder:
             self._settings.feedback.queue_bytes,
         )
 
-        shown = FindingsWriter(shared_directory(environment))
+        shown = FindingsWriter(shared_directory(self._settings, environment))
 
         def publish(documents: Mapping[str, Any]) -> None:
             others = {tag: not_run(rules, reason, time.time()) for tag, reason in refused.items()}
@@ -189,7 +189,7 @@ class EvidenceBuilder:
             LazyStore(environment, PATIENCE_SECONDS, durable=False),
             publish,
             wanted.keep_days,
-            remember=lambda counts: process.write_status(accounted_path(environment), counts),
+            remember=lambda counts: process.write_status(accounted_path(self._settings, environment), counts),
             lost=metrics.lost,
         )
 

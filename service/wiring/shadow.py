@@ -20,6 +20,7 @@ from service.adapters.label_metrics import LabelMetrics
 from service.adapters.ledger import Ledger, Side
 from service.adapters.logs import log_to_stderr
 from service.adapters.onnx import Watchdog
+from service.adapters.presence import Presence
 from service.adapters.ready_metrics import ReadyMetrics
 from service.adapters.shadow_metrics import EvidenceMetrics, ShadowMetrics, VerdictMetrics
 from service.adapters.store_metrics import StoreMetrics
@@ -43,7 +44,15 @@ from service.wiring.drift import Counting, DriftBuilder
 from service.wiring.evidence import Contender, EvidenceBuilder, hold_all, totals
 from service.wiring.recorder import recorder
 from service.wiring.shadow_process import Arrived, Read, ShadowProcess
-from service.wiring.shared import EXPLANATIONS, breaker_of, open_ledger, socket_path, status_path
+from service.wiring.shared import (
+    EXPLANATIONS,
+    breaker_of,
+    open_ledger,
+    shadow_path,
+    shared_directory,
+    socket_path,
+    status_path,
+)
 from service.wiring.studying import pairing_of, rules_of, settling, study_of
 
 __all__ = ["ShadowBuilder", "ShadowProcess", "end_with_parent"]
@@ -118,7 +127,8 @@ class ShadowBuilder:
         if settings.shadow.idle_priority and not priority.yield_the_cpu():
             log.warning("the kernel refuses SCHED_IDLE; the shadow competes for CPU like any process")
         environment.home.mkdir(parents=True, exist_ok=True)
-        prometheus.write_as("shadow")
+        alone = None if settings.shadow.supervised else shared_directory(settings, environment)
+        prometheus.write_as("shadow", alone)
         self._registry = prometheus.new_registry()
         self._watchdog = Watchdog()
         self._tries = StoreMetrics(self._registry)
@@ -177,7 +187,7 @@ class ShadowBuilder:
 
         def publish(tag: str, method: str | None, reason: str | None) -> None:
             reasons[tag] = {"method": method, "reason": reason} if self._samples_reasons else NOT_SAMPLED
-            process.write_status(status_path(self._environment), status)
+            process.write_status(status_path(self._settings, self._environment), status)
 
         def prepare() -> None:
             from service.wiring import (
@@ -287,11 +297,13 @@ class ShadowBuilder:
         ready = ReadyMetrics(self._registry)
         for tag in self._settings.candidates:
             ready.said(tag, "candidate", status[tag]["state"] == "ready")
+        presence = Presence(shadow_path(self._settings, self._environment))
         opened = sockets.receiver(socket_path(self._settings, self._environment))
-        process.write_status(status_path(self._environment), status)
+        process.write_status(status_path(self._settings, self._environment), status)
         process.settle_memory()
         arrivals, drift = (None, None) if counting is None else (counting.arrivals, counting.keeper)
-        return ShadowProcess(ShadowReceiver(tuple(shadows), recording, arrivals), opened, read, drift=drift)
+        receiver = ShadowReceiver(tuple(shadows), recording, arrivals)
+        return ShadowProcess(receiver, opened, read, drift=drift, presence=presence)
 
     @property
     def _samples_reasons(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
+from service.adapters.presence import Presence
 from service.domain.observation import Parts, ShadowBatch
 from service.paths.drift_keeper import DriftKeeper
 from service.paths.keeper import Keeper
@@ -28,6 +29,8 @@ RECEIVE_BYTES = 8 << 20
 """Larger than any datagram that a socket takes."""
 WORKERS_SHARE = 0.6
 """Of the time to stop in; the rest is for writing."""
+STUCK_SECONDS = 60.0
+"""A run that cannot be broken off may take long; a thread that takes longer for a turn never comes back."""
 
 
 @dataclass(slots=True)
@@ -43,10 +46,14 @@ class ShadowProcess:
     """Keeps the evidence; None where there is none."""
     drift: DriftKeeper | None = None
     """Shows and keeps rows by bin; None where they are not counted."""
+    presence: Presence | None = None
+    """Tells the edge that there is a shadow, for as long as this process lives; None where nobody asks."""
     _stopping: threading.Event = field(default_factory=threading.Event)
     """Nothing more is received, and candidates work off what they have."""
     _closing: threading.Event = field(default_factory=threading.Event)
     """No more comes from candidates, so what is to be written is all there."""
+    _turns: dict[str, float] = field(default_factory=dict)
+    """When each thread that has to move began its last turn, on the monotonic clock."""
     _workers: list[threading.Thread] = field(default_factory=list)
     _writers: list[threading.Thread] = field(default_factory=list)
 
@@ -66,6 +73,13 @@ class ShadowProcess:
             self._writers.append(_started("drift", partial(self._keep_on, self.drift)))
         if self.prepare is not None:
             _started("prepare", self.prepare)
+
+    def stuck(self) -> str | None:
+        """What does not move any more; those that write to the store may wait for it as long as it takes."""
+        if self._stopping.is_set():  # which is bounded anyway
+            return None
+        overdue = time.monotonic() - STUCK_SECONDS
+        return next((name for name, began in list(self._turns.items()) if began < overdue), None)
 
     def stop(self, patience: float = 5.0) -> None:
         """Works off what is queued and writes what came of it, for ``patience`` seconds at most."""
@@ -104,7 +118,9 @@ class ShadowProcess:
         work.close()
 
     def _follow(self, shadow: CandidateShadow) -> None:
+        name = f"the shadow of {shadow.candidate.tag}"
         while not self._stopping.is_set() or shadow.waiting():
+            self._turns[name] = time.monotonic()
             try:
                 shadow.run_once()
             except Exception:  # a bug of ours must not end the candidate's thread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,23 +10,57 @@ from service.adapters.ledger import Ledger
 from service.domain.breaker import Breaker
 from service.settings import Environment, Settings
 
+MEETING = 1
+"""Number of the layout of what the edge and a shadow of another container share; raised when it changes."""
 EXPLANATIONS = "explanations"
 """Where the status file says how each candidate is explained; every other key of it is a candidate's tag."""
 
 
-def shared_directory(environment: Environment) -> Path:
-    """Where the processes of one server meet: emptied at every start by BentoML."""
-    return Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", environment.home))
+def shared_directory(settings: Settings, environment: Environment) -> Path:
+    """Where the edge and the shadow meet.
+
+    Where BentoML starts both it empties the place at every start. Else nobody does, and it is named after all
+    that both must agree on: sides of different settings never read each other's files.
+    """
+    if settings.shadow.supervised:
+        return _emptied_directory(environment)
+    path = environment.home / "shared" / _agreement(settings)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def socket_path(settings: Settings, environment: Environment) -> Path:
     """The shadow's socket."""
-    return Path(settings.shadow.socket) if settings.shadow.socket else environment.home / "shadow.sock"
+    if settings.shadow.socket:
+        return Path(settings.shadow.socket)
+    if settings.shadow.supervised:
+        return environment.home / "shadow.sock"
+    return shared_directory(settings, environment) / "shadow.sock"
 
 
-def status_path(environment: Environment) -> Path:
+def metrics_directories(settings: Settings, environment: Environment) -> tuple[Path, ...]:
+    """Where the processes of one server leave their counts for the metrics page; none where one is alone."""
+    own = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if own is None:
+        return ()
+    if settings.shadow.supervised or not settings.mirrors:
+        return (Path(own),)
+    return tuple({Path(own), shared_directory(settings, environment)})
+
+
+def edges_path(settings: Settings, environment: Environment) -> Path:
+    """What every edge worker holds a lock on until it has handed over its last row."""
+    return shared_directory(settings, environment) / "edges.lock"
+
+
+def status_path(settings: Settings, environment: Environment) -> Path:
     """Where the shadow says what it shadows."""
-    return shared_directory(environment) / "shadow.json"
+    return shared_directory(settings, environment) / "shadow.json"
+
+
+def shadow_path(settings: Settings, environment: Environment) -> Path:
+    """What the shadow holds a lock on while it is there."""
+    return shared_directory(settings, environment) / "shadow.lock"
 
 
 def explainer_socket_path(environment: Environment) -> Path:
@@ -34,40 +69,40 @@ def explainer_socket_path(environment: Environment) -> Path:
 
 
 def explainer_status_path(environment: Environment) -> Path:
-    """Where the Explainer says which methods it offers."""
-    return shared_directory(environment) / "explainer.json"
+    """Where the Explainer, which BentoML always starts, says which methods it offers."""
+    return _emptied_directory(environment) / "explainer.json"
 
 
-def adaptation_path(environment: Environment) -> Path:
+def adaptation_path(settings: Settings, environment: Environment) -> Path:
     """Where the shadow says how labels have moved each model's regions."""
-    return shared_directory(environment) / "adaptation.json"
+    return shared_directory(settings, environment) / "adaptation.json"
 
 
-def accounted_path(environment: Environment) -> Path:
+def accounted_path(settings: Settings, environment: Environment) -> Path:
     """Where the shadow notes what of the ledger's counts is in the store."""
-    return shared_directory(environment) / "accounted.json"
+    return shared_directory(settings, environment) / "accounted.json"
 
 
-def drift_path(environment: Environment) -> Path:
+def drift_path(settings: Settings, environment: Environment) -> Path:
     """Where the shadow says how far traffic is from the reference data."""
-    return shared_directory(environment) / "drift.json"
+    return shared_directory(settings, environment) / "drift.json"
 
 
-def distributions_page_path(environment: Environment) -> Path:
+def distributions_page_path(settings: Settings, environment: Environment) -> Path:
     """Where the shadow leaves rows by bin for the metrics page."""
-    return shared_directory(environment) / "distributions.prom"
+    return shared_directory(settings, environment) / "distributions.prom"
 
 
-def distributions_state_path(environment: Environment) -> Path:
+def distributions_state_path(settings: Settings, environment: Environment) -> Path:
     """Where the shadow notes what of the rows by bin it has handed to the store."""
-    return shared_directory(environment) / "distributions.json"
+    return shared_directory(settings, environment) / "distributions.json"
 
 
 def open_ledger(settings: Settings, environment: Environment) -> Ledger | None:
     """The ledger of this server, or None where nobody wants to see its answers."""
     if not settings.mirrors:
         return None
-    path = shared_directory(environment) / "ledger.bin"
+    path = shared_directory(settings, environment) / "ledger.bin"
     return Ledger(
         path,
         settings.candidates,
@@ -80,3 +115,19 @@ def breaker_of(settings: Settings) -> Breaker:
     """A closed breaker as configured."""
     rules = settings.breaker
     return Breaker(rules.failures, rules.pause_seconds, rules.longest_pause_seconds)
+
+
+def _emptied_directory(environment: Environment) -> Path:
+    return Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", environment.home))
+
+
+def _agreement(settings: Settings) -> str:
+    """A name of the settings on which frames, the ledger's pages and the status files depend."""
+    agreed = (
+        MEETING,
+        settings.production,
+        settings.candidates,
+        settings.feedback.enabled,
+        settings.drift.enabled,
+    )
+    return hashlib.sha256(repr(agreed).encode()).hexdigest()[:16]

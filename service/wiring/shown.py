@@ -14,6 +14,7 @@ from service.adapters import bundles, process
 from service.adapters.bundles import Loaded
 from service.adapters.findings import FindingsReader
 from service.adapters.ledger import Ledger
+from service.adapters.presence import await_absence
 from service.adapters.prometheus import Page
 from service.domain.drift.document import drift_document
 from service.domain.report import CandidateState, report
@@ -21,9 +22,10 @@ from service.errors import BundleError
 from service.http.problem import Problem
 from service.settings import Environment, Settings
 from service.wiring.following import Following
-from service.wiring.shared import EXPLANATIONS, drift_path, explainer_status_path, status_path
+from service.wiring.shared import EXPLANATIONS, drift_path, explainer_status_path, shadow_path, status_path
 
 NOT_WANTED = "drift.enabled is false, so nothing is counted"
+ABSENT = "no shadow of the same configuration runs beside this service (shadow.supervised is false)"
 NOT_COUNTED = "the shadow counts what is asked, and it is not running yet"
 
 
@@ -77,12 +79,16 @@ class Shown:
         if not self.settings.drift.enabled:
             return _nothing(NOT_WANTED)
         try:
-            return drift_path(self.environment).read_bytes()
+            return drift_path(self.settings, self.environment).read_bytes()
         except OSError:  # a sidecar of another user, say: the page says nothing rather than nothing at all
             return _nothing(NOT_COUNTED)
 
     def _shadow(self) -> dict[str, Any]:
-        status: dict[str, Any] | None = process.read_status(status_path(self.environment))
+        """What the shadow says of itself; where it is started by others, that it is not there."""
+        settings, where = self.settings, (self.settings, self.environment)
+        if not settings.shadow.supervised and await_absence(shadow_path(*where), 0.0):
+            return {tag: bundles.refused(tag, ABSENT) for tag in settings.candidates}
+        status: dict[str, Any] | None = process.read_status(status_path(*where))
         return status or {}
 
 

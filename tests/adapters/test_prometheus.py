@@ -29,7 +29,7 @@ TAGS = ("m:one", "m:two")
 
 # One process in a role: counts what its arguments say, flushes, and prints the merged page as JSON.
 PROCESS = """
-import json, sys
+import json, pathlib, sys
 from service.adapters import prometheus
 from service.adapters.edge_metrics import EdgeMetrics
 from service.adapters.shadow_metrics import ShadowMetrics, VerdictMetrics
@@ -50,7 +50,7 @@ else:
     metrics.responded("/predict", 200)
     metrics.share("m:one", rows / 100)
     metrics.flush()
-found = prometheus.Page(registry, None).samples()
+found = prometheus.Page(registry, None, directories=map(pathlib.Path, sys.argv[3:])).samples()
 json.dump([[name, dict(labels), value] for (name, labels), value in found.items()], sys.stdout)
 """
 
@@ -152,9 +152,9 @@ def test_a_file_of_further_families_is_shown_as_it_is_once_it_is_there(
     assert page.text() == without
 
 
-def in_process(role: str, rows: int, shared: Path) -> Samples:
-    """What a fresh process in ``role`` leaves on the page."""
-    command = [sys.executable, "-c", PROCESS, role, str(rows)]
+def in_process(role: str, rows: int, shared: Path, *others: Path) -> Samples:
+    """What a fresh process in ``role`` leaves on the page, which shows other directories, too."""
+    command = [sys.executable, "-c", PROCESS, role, str(rows), *map(str, (shared, *others))]
     environment = {"PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(shared)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -183,6 +183,23 @@ def test_the_page_sums_over_processes_and_a_reborn_one_goes_on_counting(tmp_path
     assert value(found, "shadow_gap_count", candidate="m:one") == 11
     assert not [labels for name, labels in found if name.startswith("understudy_") and "pid" in dict(labels)]
     assert len(list(tmp_path.glob("counter_*.db"))) == 3
+
+
+def test_a_shadow_that_counts_elsewhere_is_on_the_same_page_and_outlives_the_edges_directory(
+    tmp_path: Path,
+) -> None:
+    edges, shadows = tmp_path / "edges", tmp_path / "shadows"
+    edges.mkdir()
+    shadows.mkdir()
+    in_process("shadow", 10, shadows)
+    found = in_process("edge0", 5, edges, shadows)
+    for path in edges.iterdir():  # as BentoML does where the edge starts again
+        path.unlink()
+    again = in_process("edge0", 3, edges, shadows)
+    named = {"model": "m", "version": "prod", "arm": "production", "label": "good"}
+    assert [value(each, "predictions_total", **named) for each in (found, again)] == [5, 3]
+    compared = {"candidate": "m:one", "slice": "all"}
+    assert [value(each, "shadow_compared_rows_total", **compared) for each in (found, again)] == [10, 10]
 
 
 @pytest.mark.system("promtool")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 # One process: says of each model whether it is ready, and prints the merged page as JSON.
 PROCESS = """
-import json, sys
+import json, pathlib, sys
 from service.adapters import prometheus
 from service.adapters.ready_metrics import ReadyMetrics
 prometheus.write_as(sys.argv[1])
@@ -27,14 +27,14 @@ registry = prometheus.new_registry()
 metrics = ReadyMetrics(registry)
 for tag, role, ready in json.loads(sys.argv[2]):
     metrics.said(tag, role, ready)
-found = prometheus.Page(registry, None).samples()
+found = prometheus.Page(registry, None, directories=[pathlib.Path(sys.argv[3])]).samples()
 json.dump([[name, dict(labels), value] for (name, labels), value in found.items()], sys.stdout)
 """
 
 
 def said(process: str, shared: Path, *told: tuple[str, str, bool]) -> Samples:
     """What a fresh process leaves on the page."""
-    command = [sys.executable, "-c", PROCESS, process, json.dumps(told)]
+    command = [sys.executable, "-c", PROCESS, process, json.dumps(told), str(shared)]
     environment = {"PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(shared)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -109,6 +109,7 @@ def test_a_store_that_fails_is_left_alone_for_longer_and_longer() -> None:
         raise StoreError("gone")
 
     world.keeper.store = store
+    world.keeper._patience.draw = lambda: 0.0
     for _ in range(1_000):
         world.turn(rows=1, seconds=0.5)
     pauses = [b - a for a, b in pairwise(asked)]

@@ -200,6 +200,7 @@ def test_what_does_not_fit_the_queue_is_shed_and_counted() -> None:
 
 def test_a_store_that_fails_is_tried_again_after_longer_and_longer_pauses_and_nothing_is_lost() -> None:
     world = World()
+    world.recorder._patience.draw = lambda: 0.0
     world.store.error = StoreError("locked")
     world.offer("a")
     tries = []

@@ -224,4 +224,4 @@ def test_files_are_for_the_service_alone(tmp_path: Path, production: Loaded) -> 
     assert len(left) == 4
     for name in left:
         assert (tmp_path / name).stat().st_mode & 0o077 == 0, name
-    assert drift.drift_path(Environment(home=tmp_path)).name in left
+    assert drift.drift_path(Settings(production="tiny:one"), Environment(home=tmp_path)).name in left

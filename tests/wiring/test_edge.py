@@ -115,13 +115,15 @@ def test_what_the_shadow_says_of_drift_is_answered_as_it_is(tmp_path: Path) -> N
     missing = page(edge, "/drift")
     assert missing["models"] == []
     assert "the shadow" in missing["reason"]
-    written = drift_path(Environment(home=tmp_path))
+    written = drift_path(Settings(production="tiny:plain"), Environment(home=tmp_path))
     written.write_bytes(b'{"models": [ "anything" ]}')
     assert asyncio.run(edge.edge.routes["/drift"].pages["GET"]()).body == written.read_bytes()
 
 
 def test_where_nobody_is_to_count_drift_the_page_says_so(tmp_path: Path) -> None:
-    drift_path(Environment(home=tmp_path)).write_bytes(b'{"models": ["of an earlier start"]}')
+    drift_path(Settings(production="tiny:plain"), Environment(home=tmp_path)).write_bytes(
+        b'{"models": ["of an earlier start"]}'
+    )
     found = page(builder(tmp_path, "plain", drift={"enabled": False}).build(), "/drift")
     assert found["models"] == []
     assert "drift.enabled" in found["reason"]

@@ -28,15 +28,18 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from service.adapters.store.upgrades import upgrade
+from service.adapters.store import postgres
+from service.adapters.store.upgrades import NEWEST, is_right, refuse_newer, upgrade
 from service.errors import ConfigurationError, StoreError
 
-CONNECT_SECONDS = 3
-"""How long PostgreSQL may take to accept a connection."""
 WAL_PAUSE = 0.01
 """Seconds between two tries to make a new file a WAL one."""
-KEEPALIVE_SECONDS = 5
-"""After this silence it is seen whether PostgreSQL's machine is still there."""
+CLOCK_SECONDS = 1.0
+"""Clocks that differ by less are the same: an answer takes its time."""
+
+
+class Interrupted(StoreError):
+    """Somebody else's doing or a lost connection; the same may succeed at once. It may have been done."""
 
 
 class Database:
@@ -44,7 +47,8 @@ class Database:
 
     Args:
         url: ``sqlite:///PATH`` or ``postgresql+psycopg://…``.
-        patience: seconds that a statement may take, and that a lock is waited for.
+        patience: seconds that a statement may take, and that a lock is waited for; an upgrade of the tables
+            may take longer.
         connections: transactions at once; more wait.
         durable: False where a power cut may take back SQLite's last transactions, all that were after some
             moment; what a durable one wrote before or after is not touched.
@@ -57,9 +61,16 @@ class Database:
             raise ConfigurationError("UNDERSTUDY_STORE_URL is not a database URL") from error
         self._name = self._url.set(query={}).render_as_string()  # a password may be in the query, too
         self._file = Path(self._url.database or "") if self._url.get_backend_name() == "sqlite" else None
-        self._engine = _engine(self._url, patience, connections, durable)
+        self._patience = patience
+        self._engine = (
+            postgres.engine(self._url, patience, connections)
+            if self._file is None
+            else _sqlite_engine(self._url, patience, connections, durable)
+        )
         self._opening = threading.Lock()
         self._opened: object = None
+        self.ahead = 0.0
+        """Seconds that this machine's clock is ahead of the store's, as far as is known."""
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -68,26 +79,25 @@ class Database:
         On SQLite it holds the only write lock from its start.
 
         Raises:
-            StoreError: the store cannot be reached, is locked, full or too slow; nothing was written.
+            StoreError: the store cannot be reached, is locked, full, read-only or too slow, or is one of a
+                newer service. Nothing was written, unless the answer to the last word was lost.
         """
-        try:
+        with self._told():
             self._open()
             with self._engine.begin() as connection:
+                self._greet(connection)
                 yield connection
-        except (DataError, IntegrityError, ProgrammingError):
-            raise  # what we asked was wrong, and will be the next time
-        except (DatabaseError, InterfaceError, PoolTimeoutError, OSError) as error:
-            raise StoreError(f"{self._name}: {_reason(error)}") from error
 
     @contextlib.contextmanager
     def look(self) -> Iterator[Connection]:
         """A connection that only reads, and holds up nobody. Raises ``StoreError``."""
-        try:
+        with self._told():
             self._open()
             with self._engine.connect() as connection:
-                yield connection.execution_options(isolation_level="AUTOCOMMIT")
-        except (DatabaseError, InterfaceError, PoolTimeoutError, OSError) as error:
-            raise StoreError(f"{self._name}: {_reason(error)}") from error
+                if self._file is not None:  # else time-outs need a transaction
+                    connection.execution_options(isolation_level="AUTOCOMMIT")
+                self._greet(connection)
+                yield connection
 
     def close(self) -> None:
         """Hangs up."""
@@ -101,9 +111,49 @@ class Database:
             self._engine.dispose()
             if self._file is not None:  # what it holds is for the service alone
                 os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
-            with self._engine.begin() as connection:
-                upgrade(connection)
+            # one after the other: two that have looked and then upgrade would wait for each other
+            with self._first() as connection:
+                right = is_right(connection)
+            if not right:
+                with self._first() as connection:
+                    upgrade(connection)
             self._opened = self._identity()
+
+    @contextlib.contextmanager
+    def _first(self) -> Iterator[Connection]:
+        """A transaction in which there may be no tables."""
+        with self._engine.begin() as connection:
+            if self._file is None:
+                postgres.greet(connection, self._patience, tables=False)
+            yield connection
+
+    def _greet(self, connection: Connection) -> None:
+        """Tables may be upgraded, or restored from a backup, while this process goes on."""
+        if self._file is not None:
+            return
+        try:
+            found = postgres.greet(connection, self._patience)
+        except ProgrammingError as error:
+            if postgres.code_of(error) not in (postgres.NO_TABLE, postgres.NO_COLUMN):
+                raise
+            self._opened = None
+            raise StoreError(f"{self._name}: its tables are gone") from error
+        refuse_newer(found.version, found.usable_from, NEWEST)
+        ahead = time.time() - found.now
+        self.ahead = ahead if abs(ahead) >= CLOCK_SECONDS else 0.0
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """One kind of error for whatever is wrong with the store."""
+        try:
+            yield
+        except (DataError, IntegrityError, ProgrammingError):
+            raise  # what we asked was wrong, and will be the next time
+        except (DatabaseError, InterfaceError, PoolTimeoutError, OSError) as error:
+            if postgres.code_of(error) == postgres.READ_ONLY:
+                self._engine.dispose()  # another server may have taken over behind the same name
+            kind = Interrupted if postgres.passing(error) else StoreError
+            raise kind(f"{self._name}: {_reason(error)}") from error
 
     def _identity(self) -> object:
         """What changes when the file is another one than before; SQLite would not notice."""
@@ -116,41 +166,18 @@ class Database:
         return found.st_dev, found.st_ino
 
 
-def _engine(url: URL, patience: float, connections: int, durable: bool) -> Engine:
-    if url.get_backend_name() == "sqlite":
-        engine = create_engine(
-            url,
-            hide_parameters=True,  # what is kept of rows is no matter for logs
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=patience,
-            connect_args={"timeout": patience},
-        )
-        event.listen(engine, "connect", partial(_prepare_sqlite, durable, patience))
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    milliseconds = max(1, int(patience * 1000))
-    options = url.query.get("options", ())
-    own = [options] if isinstance(options, str) else options
-    return create_engine(
+def _sqlite_engine(url: URL, patience: float, connections: int, durable: bool) -> Engine:
+    engine = create_engine(
         url,
-        hide_parameters=True,
+        hide_parameters=True,  # what is kept of rows is no matter for logs
         pool_size=connections,
         max_overflow=0,
         pool_timeout=patience,
-        pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "understudy",
-            "options": " ".join(
-                [*own, f"-c statement_timeout={milliseconds}", f"-c lock_timeout={milliseconds}"]
-            ),
-            # the server's time-outs are of no use where the server's machine is gone
-            "tcp_user_timeout": milliseconds,
-            "keepalives_idle": KEEPALIVE_SECONDS,
-            "keepalives_interval": 1,
-        },
+        connect_args={"timeout": patience},
     )
+    event.listen(engine, "connect", partial(_prepare_sqlite, durable, patience))
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _prepare_sqlite(durable: bool, patience: float, connection: Any, _: Any) -> None:

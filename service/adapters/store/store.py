@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from service.adapters.store import distributions, evidence, joining, labels, records, retention
-from service.adapters.store.database import Database
+from service.adapters.store.database import Database, Interrupted
 from service.adapters.store.labels import Outcome
 from service.adapters.store.tables import KNOWLEDGE
 from service.domain.drift.slots import ModelKey, SlotBatch
@@ -22,7 +23,9 @@ from service.domain.labels import Given, Joined, Learn, Record
 from service.errors import StoreError
 
 TRIES = 3
-"""How often labels are filed that somebody else files at the same moment."""
+"""How often labels are filed that somebody else files at the same moment, or that were interrupted."""
+PAUSE_SECONDS = 0.05
+"""Before such a further try, at most; drawn, so that two do not meet again."""
 
 
 class Store:
@@ -31,7 +34,8 @@ class Store:
 
     Args:
         database: where they are.
-        now: seconds since 1970.
+        now: seconds since 1970 by this machine's clock. What is old is told by the store's, where it has one:
+            a replica whose clock is wrong deletes nothing of the others'.
     """
 
     def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
@@ -44,12 +48,17 @@ class Store:
 
     def file(self, given: Sequence[Given]) -> list[Outcome]:
         """Files labels; they are on the disk when this returns. What became of each, in order."""
-        for _ in range(TRIES):
+        trouble: Exception | None = None
+        for number in range(TRIES):
+            if number:
+                time.sleep(random.uniform(0.0, PAUSE_SECONDS))
             try:
                 with self._database.begin() as connection:
                     return labels.file(connection, given)
-            except IntegrityError:
-                continue
+            except (IntegrityError, Interrupted) as error:  # labels that are there already are no news
+                trouble = error
+        if isinstance(trouble, Interrupted):
+            raise trouble
         raise StoreError("others file labels of the same requests without end")
 
     def write(self, answers: Sequence[Record]) -> set[tuple[str, int]]:
@@ -64,7 +73,7 @@ class Store:
     def add(self, batch: Batch) -> bool:
         """Adds what a shadow saw of a candidate, whole; False where this batch is there already."""
         with self._database.begin() as connection:
-            return evidence.add(connection, batch, self._now())
+            return evidence.add(connection, batch, self._moment())
 
     def sums(self, key: Key) -> tuple[Books, float | None]:
         """Everything seen of a candidate by all replicas, and since when (seconds since 1970)."""
@@ -91,7 +100,7 @@ class Store:
         with self._database.begin() as connection:
             number = evidence.number_of(connection, key)
             if number is not None:
-                evidence.trim(connection, number, worst, sample, before)
+                evidence.trim(connection, number, worst, sample, before - self._database.ahead)
 
     def join(self, learn: Learn, settle: Settle | None = None) -> Joined:
         """Joins what labels and answers have come; what was joined and what follows from it are one step.
@@ -104,7 +113,7 @@ class Store:
                 return Joined()
         try:
             with self._database.begin() as connection:
-                found = joining.join(connection, self._register, learn, settle, self._now(), again)
+                found = joining.join(connection, self._register, learn, settle, self._moment(), again)
         except Exception:
             self._register.forget()
             raise
@@ -135,7 +144,7 @@ class Store:
         """Deletes some of what is older than ``before`` (seconds since 1970) or too much; whether more is."""
         over = dict(self._over)
         with self._database.begin() as connection:
-            gone = retention.sweep(connection, before, over)
+            gone = retention.sweep(connection, before - self._database.ahead, over)
         self._over = over
         return gone >= retention.STEP
 
@@ -145,12 +154,12 @@ class Store:
         What a candidate's rows add up to stays for as long as somebody writes evidence of it.
         """
         with self._database.begin() as connection:
-            return retention.forget(connection, before)
+            return retention.forget(connection, before - self._database.ahead)
 
     def add_rows(self, batch: SlotBatch) -> bool:
         """Adds what a shadow counted of a model, whole; False where this batch is there already."""
         with self._database.begin() as connection:
-            return distributions.add(connection, batch, self._now())
+            return distributions.add(connection, batch, self._moment())
 
     def rows(self, model: ModelKey) -> tuple[dict[int, NDArray[np.float64]], float | None]:
         """All that replicas counted of a model by slot, and since when (seconds since 1970)."""
@@ -160,8 +169,12 @@ class Store:
     def forget_rows(self, before: float) -> bool:
         """Deletes one model whose rows nobody counts since ``before``; whether there may be more."""
         with self._database.begin() as connection:
-            return distributions.forget(connection, before)
+            return distributions.forget(connection, before - self._database.ahead)
 
     def close(self) -> None:
         """Hangs up."""
         self._database.close()
+
+    def _moment(self) -> float:
+        """By the store's clock, as far as the last transaction was told it."""
+        return self._now() - self._database.ahead

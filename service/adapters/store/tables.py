@@ -37,7 +37,13 @@ class State(IntEnum):
     DONE = 2
 
 
-SCHEMA = Table("understudy_schema", METADATA, Column("version", Integer, nullable=False))
+SCHEMA = Table(
+    "understudy_schema",
+    METADATA,
+    Column("version", Integer, nullable=False),
+    Column("usable_from", Integer, nullable=False),
+)
+"""One row: the version of the tables, and of the oldest service that may use them."""
 
 ANSWERERS = Table(
     "answerers",

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
+from service.adapters.store import postgres
 from service.adapters.store.tables import METADATA, SCHEMA
 from service.errors import StoreError
 
@@ -22,6 +23,11 @@ def _keep_evidence(connection: Connection) -> None:
 def _keep_distributions(connection: Connection) -> None:
     """Version 3: rows by bin."""
     _run(connection, DISTRIBUTIONS)
+
+
+def _say_who_may_go_on(connection: Connection) -> None:
+    """Version 4: the oldest service that may use the tables."""
+    _run(connection, "ALTER TABLE understudy_schema ADD COLUMN usable_from INTEGER NOT NULL DEFAULT 4")
 
 
 def _run(connection: Connection, statements: str) -> None:
@@ -119,34 +125,65 @@ CREATE TABLE distribution_slots (
 )
 """
 
-STEPS: tuple[Step, ...] = (_keep_evidence, _keep_distributions)
+STEPS: tuple[Step, ...] = (_keep_evidence, _keep_distributions, _say_who_may_go_on)
 """The i-th makes version i + 2 out of version i + 1, by statements that never change afterwards."""
+NEWEST = len(STEPS) + 1
+"""The version of the tables that this service makes."""
+USABLE_FROM = 4
+"""The oldest service that may go on with those tables, so that an upgrade can be rolled back.
+
+A step that takes something away from older services writes its own version there.
+"""
 LOCK = 0x7573
 """PostgreSQL's advisory lock of whoever upgrades; any number that is the same everywhere."""
+UPGRADE_SECONDS = 600.0
+"""How long PostgreSQL may take for one statement of a step. Whoever waits for it does not wait that long."""
+
+
+def is_right(connection: Connection) -> bool:
+    """Whether this service can go on with the tables as they are; waits for nobody. Raises ``StoreError``."""
+    version = _version(connection, NEWEST)
+    return version is not None and version >= NEWEST
 
 
 def upgrade(connection: Connection, steps: Sequence[Step] = STEPS) -> None:
     """Makes the tables what this service needs, inside the connection's transaction.
 
-    A new store gets the present tables at once, an older one every step that it lacks.
+    A new store gets the present tables at once, an older one every step that it lacks. One of several
+    replicas does it; who comes meanwhile fails as at any lock, and asks again.
 
     Raises:
-        StoreError: a newer service has upgraded the store already.
+        StoreError: a newer service has upgraded the store, and older ones cannot go on with it.
     """
+    newest = len(steps) + 1
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    newest = len(steps) + 1
-    if not inspect(connection).has_table(SCHEMA.name):
+    version = _version(connection, newest)
+    if version is None:
         METADATA.create_all(connection)
-        connection.execute(insert(SCHEMA).values(version=newest))
-        return
-    version = connection.execute(select(SCHEMA.c.version)).scalar_one()
-    if version > newest:
-        raise StoreError(
-            f"the store has tables of version {version}, this service knows them up to {newest}: "
-            "a newer one has upgraded them"
-        )
-    for step in steps[version - 1 :]:
-        step(connection)
-    if version < newest:
+        connection.execute(insert(SCHEMA).values(version=newest, usable_from=USABLE_FROM))
+    elif version < newest:
+        if connection.dialect.name == "postgresql":
+            postgres.give_time(connection, UPGRADE_SECONDS)
+        for step in steps[version - 1 :]:
+            step(connection)
         connection.execute(update(SCHEMA).values(version=newest))
+
+
+def refuse_newer(version: int, usable_from: int, known: int) -> None:
+    """Raises ``StoreError`` where a service that has tables up to version ``known`` must not use these."""
+    if version > known and usable_from > known:
+        raise StoreError(
+            f"the store has tables of version {version}, this service knows them up to {known}: "
+            f"one that knows those of version {usable_from} has upgraded them"
+        )
+
+
+def _version(connection: Connection, known: int) -> int | None:
+    """The version of tables that are there; raises ``StoreError``."""
+    if not inspect(connection).has_table(SCHEMA.name):
+        return None
+    version = connection.execute(select(SCHEMA.c.version)).scalar_one()
+    if version > known:
+        refuse_newer(version, connection.execute(select(SCHEMA.c.usable_from)).scalar_one(), known)
+    return int(version)

@@ -12,12 +12,14 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, insert, select, text, update
+from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from service.adapters.store.database import Database
+from service.adapters.store.postgres import PatientConnection
 from service.adapters.store.store import Store
 from service.adapters.store.tables import KNOWLEDGE, SCHEMA
 from service.adapters.store.upgrades import STEPS, upgrade
@@ -196,18 +198,26 @@ def test_an_unreachable_server_is_told_without_its_password() -> None:
     assert "127.0.0.1" in str(caught.value)
 
 
-def test_a_password_in_the_query_is_not_told_either_and_options_are_kept() -> None:
-    url = "postgresql+psycopg:///nothing?host=127.0.0.1&port=1&password=secret&options=-csearch_path%3Dours"
-    database, seen = Database(url, patience=1), {}
+def test_a_password_in_the_query_is_not_told_either_and_what_the_url_says_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = (
+        "postgresql+psycopg:///nothing?host=127.0.0.1&port=1&password=secret&options=-csearch_path%3Dours"
+        "&sslmode=disable&application_name=ours"
+    )
+    seen: dict[str, object] = {}
+    really = PatientConnection.connect
 
-    def note(_: object, __: object, ___: object, arguments: dict[str, object]) -> None:
-        seen.update(arguments)
+    def note(*arguments: Any, **options: Any) -> Any:
+        seen.update(options)
+        return really(*arguments, **options)
 
-    event.listen(database._engine, "do_connect", note)
+    monkeypatch.setattr(PatientConnection, "connect", note)
     with pytest.raises(StoreError) as caught:
-        Store(database).learnt()
+        Store(Database(url, patience=1)).learnt()
     assert "secret" not in str(caught.value)
-    assert seen["options"] == "-csearch_path=ours -c statement_timeout=1000 -c lock_timeout=1000"
+    assert seen["options"] == "-csearch_path=ours"  # a pooler refuses any that it does not know
+    assert (seen["sslmode"], seen["application_name"]) == ("disable", "ours")
     assert seen["tcp_user_timeout"] == 1000  # a machine that is gone holds nobody for longer
 
 
@@ -279,10 +289,10 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(url: str) -> None:
 def test_a_store_of_a_newer_service_is_refused_and_left_alone(url: str, make: Callable[[], Store]) -> None:
     database = Database(url, patience=10)
     with database.begin() as connection:
-        connection.execute(update(SCHEMA).values(version=7))
+        connection.execute(update(SCHEMA).values(version=7, usable_from=NEWEST + 1))
     with pytest.raises(StoreError, match=f"version 7, this service knows them up to {NEWEST}"):
         make().file([given("a", "good")])
-    with database.begin() as connection:
+    with database._engine.begin() as connection:
         connection.execute(update(SCHEMA).values(version=NEWEST))
     assert make().file([given("a", "good")]) == [Filed(False, True)]
     database.close()
@@ -312,3 +322,19 @@ def test_importing_the_store_is_left_to_who_needs_it() -> None:
         [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, check=True, timeout=60
     )
     assert found.stdout == b"[]\n"
+
+
+def test_a_copy_that_sqlite_makes_while_the_service_writes_is_a_store_to_go_on_with(tmp_path: Path) -> None:
+    store = sqlite_store(tmp_path / "store.db")
+    store.file([given("before", "good")])
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as source,
+        contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
+    ):
+        source.backup(copy)  # what the command `sqlite3 store.db ".backup copy.db"` does
+    store.file([given("after", "good")])
+    store.close()
+    restored = sqlite_store(tmp_path / "copy.db")
+    assert restored.file([given("before", "good")]) == [Filed(False, False)]
+    assert restored.file([given("after", "good")]) == [Filed(False, True)]
+    restored.close()

@@ -144,9 +144,9 @@ def test_the_first_service_refuses_a_store_that_was_upgraded(old: str, make: Cal
     store = make()
     store.learnt()
     with store._database.begin() as connection:
-        with pytest.raises(StoreError, match="version 3, this service knows them up to 1"):
+        with pytest.raises(StoreError, match="version 4, this service knows them up to 1"):
             upgrade(connection, ())
-        assert connection.execute(select(SCHEMA.c.version)).scalar_one() == 3
+        assert connection.execute(select(SCHEMA.c.version)).scalar_one() == 4
 
 
 def test_evidence_of_a_second_version_stays_and_rows_by_bin_are_taken(
@@ -168,16 +168,16 @@ def test_evidence_of_a_second_version_stays_and_rows_by_bin_are_taken(
 
 
 def test_services_that_upgrade_at_once_upgrade_once(old: str, make: Callable[[], Store]) -> None:
-    stores, gate, outcomes = [make() for _ in range(3)], threading.Barrier(3, timeout=60), []
+    stores, gate, outcomes = [make() for _ in range(4)], threading.Barrier(4, timeout=60), []
 
     def work(number: int) -> None:
         gate.wait()
         outcomes.append(stores[number].add(batch(1, {7: {ALL: [1]}}, writer=f"{number:032d}")))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert outcomes == [True] * 3
-    assert total(stores[0].sums(key())[0], ALL) == [3]
+    assert outcomes == [True] * 4
+    assert total(stores[0].sums(key())[0], ALL) == [4]
