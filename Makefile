@@ -13,10 +13,11 @@ VENV := .venv
 PEERS := .venv-peers
 
 BENTOML_DO_NOT_TRACK ?= true
-export BENTOML_DO_NOT_TRACK
+ORT_DISABLE_TELEMETRY ?= 1
+export BENTOML_DO_NOT_TRACK ORT_DISABLE_TELEMETRY
 unexport BENTOML_CONTAINERIZED  # with it BentoML does not start a dead process again
 
-.PHONY: help serve traffic test check fix bench lock clean
+.PHONY: help serve traffic test check fix bench image lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,10 +62,14 @@ bench: $(VENV)/.dev $(PEERS)/.peers  ## beside other servers, and explanations b
 	  $(VENV)/bin/python -m load_tests.explanations --quick || status=1; \
 	  $(VENV)/bin/python -m load_tests.uncertainty --quick --only predictions || status=1; exit $$status
 
+image: $(VENV)/.dev  ## build the image without a registry and run it as a pod would; takes root, debootstrap, buildah
+	@$(VENV)/bin/python -m load_tests.image $(ARGS)
+
 # Keeps every pin that still fits; `make lock ARGS=--upgrade` takes the newest.
 lock: $(VENV)/.bootstrap  ## resolve pyproject.toml into requirements-*.lock
 	@$(COMPILE) pyproject.toml -o requirements-serving.lock
 	@$(COMPILE) --group training -c requirements-serving.lock -o requirements-training.lock
+	@$(COMPILE) --group gpu -c requirements-serving.lock -o requirements-gpu.lock
 	@$(COMPILE) --group dev -c requirements-serving.lock -c requirements-training.lock -o requirements-dev.lock
 	@$(COMPILE) --group peers -o requirements-peers.lock
 	@$(COMPILE) --group bootstrap -o requirements-bootstrap.lock

@@ -6,9 +6,14 @@ between graph nodes and loop iterations, so a stuck graph ends at its next node.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +24,11 @@ from numpy.typing import NDArray
 from service.domain.schema import Binding, FeatureBatch, ModelSpec, Schema, Scores
 from service.errors import BundleError, DeadlineError, InferenceError
 
+_CUDA = "CUDAExecutionProvider"
 _ERROR, _FATAL = 3, 4  # ONNX Runtime's log levels
 ort.set_default_logger_severity(_ERROR)  # its warnings name devices that this machine need not have
+
+log = logging.getLogger("understudy.onnx")
 
 Feed = Callable[[FeatureBatch], dict[str, NDArray[Any]]]
 
@@ -153,6 +161,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = list(providers) or _default_providers()
+    if _CUDA in wanted:
+        _load_cuda()
     if not providers:  # trying CUDA where its libraries are absent is how we choose, not an error to print
         ort.set_default_logger_severity(_FATAL)
     try:
@@ -171,8 +181,20 @@ def open_session(
 
 def _default_providers() -> list[str]:
     """CUDA first where the build has it: ONNX Runtime falls back to CPU where no GPU answers."""
-    cuda = [name for name in ("CUDAExecutionProvider",) if name in ort.get_available_providers()]
+    cuda = [name for name in (_CUDA,) if name in ort.get_available_providers()]
     return [*cuda, "CPUExecutionProvider"]
+
+
+@cache
+def _load_cuda() -> None:
+    """Loads CUDA and cuDNN from NVIDIA's wheels, where they are installed: the system does not look there."""
+    if find_spec("nvidia") is None:
+        return
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):  # it prints what it misses
+        ort.preload_dlls()
+    for line in said.getvalue().splitlines():
+        log.warning("CUDA: %s", line)
 
 
 def feeder(schema: Schema, binding: Binding) -> Feed:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,51 @@ print(model.providers[-1])
     command = [sys.executable, "-W", "error", "-c", script, str(tmp_path / "model.onnx")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "CPUExecutionProvider\n", "")
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from service.adapters.onnx import OnnxModel
+from tests.adapters.test_onnx import IN_OUT, PLAIN
+print(OnnxModel(Path(sys.argv[1]), PLAIN, IN_OUT, providers=sys.argv[2:]).providers[-1])
+"""
+
+
+def opened_elsewhere(
+    model: Path, *providers: str, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """By a new process with ``env`` over this one's; CI would silence ONNX Runtime by itself."""
+    silent = ("CI", "ORT_DISABLE_TELEMETRY")
+    inherited = {key: value for key, value in os.environ.items() if key not in silent}
+    command = [sys.executable, "-c", OPEN, str(model), *providers]
+    return subprocess.run(
+        command, cwd=ROOT, env={**inherited, **env}, capture_output=True, text=True, timeout=60, check=True
+    )
+
+
+def test_a_model_is_loaded_without_telling_its_maker(tmp_path: Path) -> None:
+    """What ONNX Runtime would send it keeps in these two folders first, with an id of the machine."""
+    model, home, temporary = tmp_path / "model.onnx", tmp_path / "home", tmp_path / "tmp"
+    model.write_bytes(echo())
+    home.mkdir()
+    temporary.mkdir()
+    opened_elsewhere(model, *CPU, env={"HOME": str(home), "TMPDIR": str(temporary)})
+    assert [*home.iterdir(), *temporary.iterdir()] == []
+
+
+def test_cuda_from_wheels_is_loaded_where_it_is_installed_and_wanted(tmp_path: Path) -> None:
+    """An empty package stands for NVIDIA's: each library is missed, which only standard error says."""
+    if cuda_works(tmp_path):
+        pytest.skip("this machine has a GPU")
+    model, wheels = tmp_path / "model.onnx", tmp_path / "wheels"
+    (wheels / "nvidia").mkdir(parents=True)
+    with_wheels = {"PYTHONPATH": f"{wheels}:{ROOT}"}
+    missed = opened_elsewhere(model, env=with_wheels)
+    assert missed.stdout == "CPUExecutionProvider\n"
+    assert "CUDA: Failed to load libcublasLt" in missed.stderr
+    assert opened_elsewhere(model, *CPU, env=with_wheels).stderr == ""
+    assert opened_elsewhere(model, env={}).stderr == ""
 
 
 def test_an_endless_graph_ends_at_its_deadline_and_the_next_run_works(tmp_path: Path) -> None:
