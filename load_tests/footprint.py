@@ -1,8 +1,9 @@
 """``python -m load_tests.footprint``: what does one replica take, and what does it give? For capacity plans.
 
 Requests/s that one core answers, with the shadow on it and without; seconds to start and memory of each
-process for each model of the demo, and for more candidates and workers; series of ``/metrics``; what a million
-answers and labels add to the store, and connections to it, on SQLite and, where it is installed, PostgreSQL.
+process for each model of the demo, and for more candidates and workers; series of ``/metrics``; what a
+million answers and labels add to the store, on SQLite and, where it is installed, PostgreSQL, and connections
+to that.
 Takes about 6 minutes, with ``--quick`` about 3.
 """
 
@@ -312,8 +313,8 @@ def _conclude(
         "sessions": [report.record(each) for each in sessions],
     }
     written = (
-        f"# What a replica takes and gives\n\n`{document['command']}` on {machine}.\n\nThe store: requests of "
-        f"one row, tables and indexes without logs of what is not merged yet.\n\n{verdicts}\n\n"
+        f"# What a replica takes and gives\n\n`{document['command']}` on {machine}.\n\nThe store: requests "
+        f"of one row, tables and indexes without logs of what is not merged yet.\n\n{verdicts}\n\n"
         f"Speed: {bundles.CREDIT}, {CONNECTIONS} connections, one core for the whole replica.\n\n{speed}\n\n"
         f"Memory at rest and start-up: all cores.\n\n{memory}\n"
     )

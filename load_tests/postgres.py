@@ -51,6 +51,11 @@ class Postgres:
         self._call("initdb", "-D", home / "data", "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
 
     @property
+    def home(self) -> Path:
+        """Where its files are."""
+        return self._home
+
+    @property
     def url(self) -> str:
         """As UNDERSTUDY_STORE_URL has it."""
         return f"postgresql+psycopg://tester@/postgres?host={self._home}"

@@ -1,188 +1,50 @@
 """``python -m load_tests.sidecar``: does a shadow in a container of its own cost a caller anything?
 
 Edge and shadow are two containers of one pod on one core, with the weights and limits of the manifests;
-requests come on a schedule that keeps the core 60 % busy without a shadow. Many short pairs of runs, with the
-condition and without, in turns; a ratio is the median of the pairs' ratios. The first condition is no shadow
-at all: what it shows is noise. With three cores or more all is measured again with a core for each container.
-Takes about 8 minutes, with ``--quick`` about 3; cgroups need root, without them the result says so.
+requests come on a schedule that keeps the core 60 % busy without a shadow. Every condition has a pod, all but
+one suspended; cycle after cycle each has its short run, in an order that is drawn. A ratio is that of the
+p99s of all answers, with an interval from drawing cycles. Two pods have no shadow: their ratio is the noise,
+and together they are what the others are compared with. With three cores or more all is measured again with
+a core for each container. Takes about 12 minutes, with ``--quick`` about 3; cgroups need root, without them
+the result says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 from load_tests import bundles, metrics, report
 from load_tests.capacity import rate_at
-from load_tests.containers import Limits
 from load_tests.contestants import Question, check_last
 from load_tests.generator import Tick, ask, open_loop
 from load_tests.machine import DISTURBED_ABOVE, Contention, describe
 from load_tests.pacing import Schedule
 from load_tests.payloads import Native, check_answer, reference
 from load_tests.report import Finding
-from load_tests.sidecars import (
-    CRAMPED,
-    SHADOW,
-    Fault,
-    Sidecar,
-    busy,
-    crashing,
-    frozen,
-    greedy,
-    nothing,
-    running_sidecar,
-)
+from load_tests.sidecar_trials import ALONE, CONDITIONS, HEADER, NULL, WHY, Condition, Outcome, Trial
+from load_tests.sidecars import SHADOW, Sidecar, running_sidecar
 
+LARGEST_NOISE = 1.25
+"""How far from 1 the interval of two pods without a shadow may reach; beyond, no ratio says anything."""
 LOAD = 0.6
 """Share of its core that the edge uses without a shadow."""
 QUESTIONS = 64
+WARM_SECONDS = 0.25
 SETTLE_SECONDS, WORK_SECONDS = 30.0, 60.0
-LARGEST_RATIO = 1.10
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What the shadow's container holds, may have and suffers."""
-
-    name: str
-    candidate: str | None = bundles.SIBLING
-    fault: Fault = nothing
-    limits: Limits = SHADOW
-    started: bool = True
-    """Whether the container is there at all."""
-    works: bool = True
-    """Whether rows must be compared before anything is measured."""
-    idle_priority: bool = True
-    promised: bool = True
-    """Whether a ratio above the target counts as missed; the others show why a figure is as it is."""
-
-
-NULL = Condition("no shadow, again", candidate=None, started=False, works=False)
-CONDITIONS = (
-    NULL,
-    Condition("a good shadow"),
-    Condition("30x slower candidate", bundles.SLOW),
-    Condition("a busy loop beside the shadow", fault=busy),
-    Condition("killed for its memory by the kernel", fault=greedy),
-    Condition("killed for its memory by its keeper", limits=replace(SHADOW, memory=CRAMPED), works=False),
-    Condition("crashing in a loop", fault=crashing),
-    Condition("frozen, its socket full", fault=frozen),
-    Condition("absent", started=False, works=False),
-)
-WHY = (
-    Condition("slow, ordinary priority", bundles.SLOW, idle_priority=False, promised=False),
-    Condition("slow, no CPU limit", bundles.SLOW, limits=replace(SHADOW, cpu_limit=None), promised=False),
-    Condition(
-        "slow, no CPU limit, ordinary priority",
-        bundles.SLOW,
-        limits=replace(SHADOW, cpu_limit=None),
-        idle_priority=False,
-        promised=False,
-    ),
-    Condition("slow, a tenth of a core", bundles.SLOW, limits=replace(SHADOW, cpu_limit=0.1), promised=False),
-    Condition("slow, an idle group", bundles.SLOW, limits=replace(SHADOW, idle=True), promised=False),
-)
-"""The same load under other limits: what a manifest could ask for; the last only a node's owner can."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One run."""
-
-    p50: float
-    """Milliseconds, as all latencies here."""
-    p99: float
-    worst: float
-    answered: int
-    failures: dict[str, int]
-    foreign_share: float
-    shadow_cpu: float = 0.0
-    """Of a core; 0 without cgroups."""
-    throttled: int = 0
-    killed: int = 0
-
-
-@dataclass(slots=True)
-class Trial:
-    """A condition and its pairs of runs (without a shadow, under it)."""
-
-    condition: Condition
-    where: str
-    how: str = ""
-    pairs: list[tuple[Outcome, Outcome]] = field(default_factory=list)
-    failed: int = 0
-    """Failed answers of all runs under it, also of those that were made again."""
-    missing: int = 0
-    """Rows that no outcome accounts for, once nothing moves any more."""
-    coverage: float | None = None
-    """Share of all its rows that were compared."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.condition.name}{self.where}"
-
-    @property
-    def ratios(self) -> list[float]:
-        """Of the p99s, in ascending order; of undisturbed pairs where there are any."""
-        quiet = [pair for pair in self.pairs if disturbance(pair) <= DISTURBED_ABOVE]
-        return sorted(under.p99 / alone.p99 for alone, under in quiet or self.pairs)
-
-    def findings(self) -> list[Finding]:
-        target = LARGEST_RATIO if self.condition.promised and self.condition is not NULL else None
-        return [
-            Finding(f"{self.name}: p99 / p99 without", median(self.ratios), "x", target, at_most=True),
-            Finding(f"{self.name}: failed answers", self.failed, "", 0, at_most=True),
-            Finding(f"{self.name}: rows without an outcome", abs(self.missing), "", 0, at_most=True),
-        ]
-
-    def row(self) -> tuple[str, ...]:
-        """Of the table."""
-        alone, under = zip(*self.pairs, strict=True)
-        return (
-            self.name,
-            f"{median(run.p50 for run in under):.2f}",
-            f"{median(run.p99 for run in alone):.2f}",
-            f"{median(run.p99 for run in under):.2f}",
-            f"{median(self.ratios):.2f} ({self.ratios[0]:.2f}-{self.ratios[-1]:.2f})",
-            f"{max(run.worst for run in under):.0f}",
-            f"{median(run.shadow_cpu for run in under):.0%}",
-            str(sum(run.throttled for run in under)),
-            str(sum(run.killed for run in under)),
-            "-" if self.coverage is None else f"{self.coverage:.0%}",
-            f"{max(disturbance(pair) for pair in self.pairs):.0%}",
-        )
-
-
-HEADER = (
-    "condition",
-    "p50 ms",
-    "p99 without",
-    "p99 ms",
-    "ratio (least-most)",
-    "max ms",
-    "shadow's core",
-    "throttled",
-    "killed",
-    "compared",
-    "others",
-)
-
-
-def disturbance(pair: tuple[Outcome, Outcome]) -> float:
-    """The larger share of a core that others used."""
-    return max(each.foreign_share for each in pair)
+SPARE = 0.25
+"""So many more cycles at most, as a share, for those that others disturbed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +62,7 @@ class Bench:
             "candidates": [condition.candidate] if condition.candidate else [],
             "feedback": {"enabled": condition.candidate is not None},
             "shadow": {"idle_priority": condition.idle_priority},
+            "explain": {"process": False},  # a dozen of them would fill the memory
         }
         running = running_sidecar(config=config, cores=cores, limits=condition.limits, models=self.home)
         sidecar = stack.enter_context(running)
@@ -207,18 +70,34 @@ class Bench:
             sidecar.start_keeper()
         if condition.works:
             self._await_work(sidecar)
+        codec = Native(bundles.load_data().classes[1])
+        for question in self.questions:
+            check_answer(codec, ask(sidecar.edge.address, question.request), question.accepted)
         sidecar.edge.await_idle(10.0)
         sidecar.suspend()
         return sidecar
 
+    def account(self, sidecar: Sidecar, trial: Trial) -> None:
+        """What became of all rows of a condition, once its faults are over and nothing moves any more."""
+        if trial.condition.candidate is None:
+            return
+        sidecar.resume()
+        sidecar.heal()
+        if trial.condition.works:  # what a dead shadow did not tell is found missing by the next one
+            self._await_work(sidecar)
+        counted = metrics.settled(sidecar.edge.address, SETTLE_SECONDS)
+        (candidate,) = counted.outcomes
+        trial.missing, trial.coverage = counted.missing(candidate), counted.coverage(candidate)
+        sidecar.suspend()
+
     def _await_work(self, sidecar: Sidecar) -> None:
-        end = time.monotonic() + WORK_SECONDS
+        """Returns once rows that are asked for now are compared."""
+        end, before = time.monotonic() + WORK_SECONDS, _compared(sidecar)
         while time.monotonic() < end:
             for question in self.questions:
                 ask(sidecar.edge.address, question.request)
             time.sleep(0.5)
-            outcomes = metrics.read(sidecar.edge.address).outcomes.values()
-            if any(found.get(metrics.COMPARED, 0) for found in outcomes):
+            if _compared(sidecar) > before:
                 return
         raise RuntimeError("the shadow has compared nothing: see shadow.log")
 
@@ -228,10 +107,8 @@ class Bench:
         requests = [question.request for question in self.questions]
         sidecar.resume()
         try:
-            for question in self.questions:
-                check_answer(codec, ask(sidecar.edge.address, question.request), question.accepted)
             action = condition.fault(sidecar)
-            open_loop(sidecar.edge.address, requests, Schedule(schedule.rate, 0.5))
+            open_loop(sidecar.edge.address, requests, Schedule(schedule.rate, WARM_SECONDS))
             contention = Contention((core, self.generator_core), sidecar.cpu_seconds)
             before = (shadow.cpu_seconds() or 0.0, shadow.throttled(), shadow.killed())
             tick = Tick(0.25, action) if action else None
@@ -243,14 +120,9 @@ class Bench:
             sidecar.suspend()
         check_last(codec, run, self.questions)
         used, throttled, killed = (late - early for late, early in zip(after, before, strict=True))
-        summary = run.summary()
-        times = summary.milliseconds
         return Outcome(
-            p50=times.get("p50", float("inf")),
-            p99=times.get("p99", float("inf")),
-            worst=times.get("max", float("inf")),
-            answered=summary.answered,
-            failures=dict(summary.failures),
+            latencies=np.array(run.latencies),
+            failures=dict(run.failures),
             foreign_share=foreign,
             shadow_cpu=used / run.seconds,
             throttled=int(throttled),
@@ -258,18 +130,22 @@ class Bench:
         )
 
 
+def _compared(sidecar: Sidecar) -> int:
+    outcomes = metrics.read(sidecar.edge.address).outcomes.values()
+    return sum(found.get(metrics.COMPARED, 0) for found in outcomes)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m load_tests.sidecar", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2 pairs of 1.5 s")
-    parser.add_argument("--pairs", type=int, default=None)
-    parser.add_argument("--seconds", type=float, default=None, help="of one run")
+    parser.add_argument("--quick", action="store_true", help="3 cycles")
+    parser.add_argument("--cycles", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one run")
     parser.add_argument("--why", action="store_true", help="also the slow candidate under other limits")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions whose name has this in it")
     parser.add_argument("--home", type=Path, default=bundles.HOME, help="where the bundles are kept")
     parser.add_argument("--results", type=Path, default=report.RESULTS)
     options = parser.parse_args(arguments)
-    pairs = options.pairs or (2 if options.quick else 7)
-    seconds = options.seconds or (1.5 if options.quick else 2.5)
+    cycles = options.cycles or (3 if options.quick else 40)
     conditions = [each for each in (*CONDITIONS, *(WHY if options.why else ())) if options.only in each.name]
     if not conditions:
         parser.error("no condition has that in its name")
@@ -282,46 +158,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     layouts = {"": (usable[0], usable[0])}
     if len(usable) > 2:
         layouts[", a core each"] = (usable[0], usable[1])
-    trials: list[Trial] = []
-    schedule = Schedule(1.0, seconds)
+    measured: list[list[Trial]] = []
+    schedule = Schedule(1.0, options.seconds)
     for where, cores in layouts.items():
-        with ExitStack() as stack:
-            alone = bench.start(stack, NULL, cores)
-            rate = rate_at(LOAD, alone.edge, [each.request for each in bench.questions], min(seconds, 3.0))
-            schedule = Schedule(rate, seconds)
-            print(f"{rate:,.0f} req/s, {LOAD:.0%} of the edge's core", file=sys.stderr)
-            for condition in conditions:
-                trial = _try(bench, alone, Trial(condition, where), cores, schedule, pairs)
-                trials.append(trial)
-                print(" | ".join(trial.row()), file=sys.stderr)
-    return _conclude(options, trials, schedule, pairs, len(usable))
+        trials = [Trial(each, where) for each in (ALONE, NULL, *conditions)]
+        schedule = _measure(bench, trials, cores, options.seconds, cycles)
+        measured.append(trials)
+    return _conclude(options, measured, schedule, len(usable))
 
 
-def _try(
-    bench: Bench, alone: Sidecar, trial: Trial, cores: tuple[int, int], schedule: Schedule, pairs: int
-) -> Trial:
-    """Pairs, the condition first in every second one; one more for each disturbed, up to half as many."""
+def _measure(
+    bench: Bench, trials: Sequence[Trial], cores: tuple[int, int], seconds: float, cycles: int
+) -> Schedule:
+    """Fills the trials, the first two of which have no shadow; at which pace."""
     with ExitStack() as stack:
-        sidecar = bench.start(stack, trial.condition, cores)
-        trial.how = sidecar.shadow.how
-        spare = pairs // 2
-        while len(trial.pairs) < pairs + (pairs // 2 - spare):
-            order = [(alone, NULL), (sidecar, trial.condition)]
-            if len(trial.pairs) % 2:
-                order.reverse()
-            found = {id(pod): bench.run(pod, condition, schedule, cores[0]) for pod, condition in order}
-            pair = found[id(alone)], found[id(sidecar)]
-            trial.pairs.append(pair)
-            trial.failed += sum(pair[1].failures.values())
-            if spare and disturbance(pair) > DISTURBED_ABOVE:
-                spare -= 1
-        if trial.condition.candidate:
-            sidecar.resume()
-            sidecar.heal()
-            counted = metrics.settled(sidecar.edge.address, SETTLE_SECONDS)
-            (candidate,) = counted.outcomes
-            trial.missing, trial.coverage = counted.missing(candidate), counted.coverage(candidate)
-    return trial
+        pods = []
+        for trial in trials:
+            pods.append(bench.start(stack, trial.condition, cores))
+            trial.how = pods[-1].shadow.how
+            print(f"ready: {trial.name}", file=sys.stderr)
+        rate = rate_at(LOAD, pods[0].edge, [each.request for each in bench.questions], 2.0)
+        schedule = Schedule(rate, seconds)
+        print(f"{rate:,.0f} req/s, {LOAD:.0%} of the edge's core", file=sys.stderr)
+        order, shuffle = list(range(len(trials))), random.Random(0)
+        most, quiet = cycles + int(SPARE * cycles), 0
+        while quiet < cycles and len(trials[0].runs) < most:
+            shuffle.shuffle(order)
+            for i in order:
+                trials[i].runs.append(bench.run(pods[i], trials[i].condition, schedule, cores[0]))
+            quiet += max(trial.runs[-1].foreign_share for trial in trials[:2]) <= DISTURBED_ABOVE
+            last = ", ".join(f"{trial.runs[-1].p99:.2f}" for trial in trials)
+            print(f"cycle {len(trials[0].runs)}: p99 {last} ms", file=sys.stderr)
+        for pod, trial in zip(pods, trials, strict=True):
+            bench.account(pod, trial)
+    return schedule
 
 
 def _questions(home: Path) -> list[Question]:
@@ -334,29 +204,42 @@ def _questions(home: Path) -> list[Question]:
 
 
 def _conclude(
-    options: argparse.Namespace, trials: Sequence[Trial], schedule: Schedule, pairs: int, cores: int
+    options: argparse.Namespace, measured: Sequence[Sequence[Trial]], schedule: Schedule, cores: int
 ) -> int:
-    findings = [finding for trial in trials for finding in trial.findings()]
-    verdicts = report.findings_table(findings)
-    figures = report.table(HEADER, [trial.row() for trial in trials])
-    machine, how = describe(), ", ".join(sorted({trial.how for trial in trials}))
+    findings: list[Finding] = []
+    rows: list[tuple[str, ...]] = []
+    trials: dict[str, dict[str, Any]] = {}
+    for layout in measured:
+        first, null, *others = layout
+        for trial in (null, *others):
+            without = [first] if trial is null else [first, null]
+            ratio = trial.ratio(without)
+            findings += trial.findings(ratio)
+            if trial is null:
+                noise = max(ratio.high, 1 / ratio.low)
+                findings.append(Finding(f"{trial.name}: noise", noise, "x", LARGEST_NOISE, at_most=True))
+            rows.append(trial.row(ratio, without))
+            trials[trial.name] = {"ratio": asdict(ratio)}
+        for trial in layout:
+            trials.setdefault(trial.name, {}).update(
+                limits=asdict(trial.condition.limits),
+                coverage=trial.coverage,
+                runs=[run.as_dict() for run in trial.runs],
+            )
+    every = [trial for layout in measured for trial in layout]
+    verdicts, figures = report.findings_table(findings), report.table(HEADER, rows)
+    machine, how, cycles = describe(), ", ".join(sorted({trial.how for trial in every})), len(every[0].runs)
     document: dict[str, Any] = {
         "command": " ".join(["python -m load_tests.sidecar", *sys.argv[1:]]),
         "machine": machine.as_dict(),
-        "plan": {"rate": round(schedule.rate), "seconds": schedule.seconds, "pairs": pairs, "limits_by": how},
-        "findings": report.as_records(findings),
-        "trials": {
-            trial.name: {
-                "limits": asdict(trial.condition.limits),
-                "ratios": trial.ratios,
-                "coverage": trial.coverage,
-                "pairs": [
-                    {"without": report.record(alone), "under": report.record(under)}
-                    for alone, under in trial.pairs
-                ],
-            }
-            for trial in trials
+        "plan": {
+            "rate": round(schedule.rate),
+            "seconds": schedule.seconds,
+            "cycles": cycles,
+            "limits_by": how,
         },
+        "findings": report.as_records(findings),
+        "trials": trials,
     }
     weak = "" if how.startswith("cgroups") else " There is no quota and no weight: not what a node does."
     single = " A core for each container takes a third for the generator: left out." if cores < 3 else ""
@@ -364,8 +247,9 @@ def _conclude(
         f"# The shadow as a sidecar\n\n`{document['command']}` on {machine}.\n\nTwo containers on one core, "
         f"limits by {how}.{weak}{single} Requests of 1.0 core for the edge and {SHADOW.cpu_request:g} for "
         f"the shadow, which may have {SHADOW.cpu_limit:g}; open loop at {schedule.rate:,.0f} req/s, "
-        f"{LOAD:.0%} of the edge's core without a shadow; {pairs} pairs of {schedule.seconds:g} s in turns; "
-        f"latency from the scheduled time; medians.\n\n{verdicts}\n\n{figures}\n"
+        f"{LOAD:.0%} of the edge's core without a shadow; {cycles} cycles of a run of {schedule.seconds:g} s "
+        f"each; latency from the scheduled time; p99 of all answers, against both pods without a shadow.\n\n"
+        f"{verdicts}\n\n{figures}\n"
     )
     path = report.write("sidecar", document, text, options.results)
     print(f"\n{verdicts}\n\n{figures}\n\nwritten: {path.name} and its .json twin in {path.parent.name}/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -14,12 +15,12 @@ from typing import Any
 import psutil
 
 from load_tests.containers import Container, Limits, pod, tree_cpu_seconds
-from load_tests.crashes import CrashLoop
 from load_tests.server import ROOT, Server, inherited_variables, running_server, service_variables
 
 MIB = 1 << 20
 EDGE = Limits(cpu_request=1.0)
-SHADOW = Limits(cpu_request=0.05, cpu_limit=0.5, memory=1024 * MIB, processes=256)
+SHADOW = Limits(cpu_request=0.01, cpu_limit=1.0, memory=1024 * MIB, processes=256)
+"""Both as in the manifests."""
 CRAMPED = 128 * MIB
 """A memory limit in which no shadow can start: its keeper ends it again and again."""
 _KEEPER = [sys.executable, "-m", "service.shadow", "--keep"]
@@ -42,6 +43,8 @@ class Sidecar:
     others: list[subprocess.Popen[bytes]] = field(default_factory=list)
     ailing: bool = False
     """Whether the container is one that is killed again and again."""
+    crashes: Crashes | None = None
+    """What kills the shadow again and again, once that has begun."""
 
     @property
     def shadow(self) -> Container:
@@ -58,10 +61,10 @@ class Sidecar:
     def heal(self) -> None:
         """Ends every fault; where the keeper was, there is one."""
         self.stop_others()
-        if self.ailing:
+        if self.ailing or self.crashes:
             self.kill_container()
             self.start_keeper()
-            self.ailing = False
+            self.ailing, self.crashes = False, None
 
     def stop_others(self) -> None:
         """What was added, gone; the keeper and its shadow stay."""
@@ -192,8 +195,56 @@ def frozen(sidecar: Sidecar) -> None:
 
 def crashing(sidecar: Sidecar) -> Callable[[], None]:
     """The shadow dies by SIGKILL again and again; its keeper lives."""
-    assert sidecar.keeper is not None, "there is nothing that could crash"
-    return CrashLoop(sidecar.keeper.pid)
+    if sidecar.crashes is None:
+        sidecar.crashes = Crashes(sidecar)
+    sidecar.crashes.begin()
+    return sidecar.crashes
+
+
+class Crashes:
+    """Kills a shadow in the run after its start, the next one in the fourth: while it starts, and at work.
+
+    By runs and not by seconds, because a pod is suspended between two. A keeper whose pauses have grown so
+    long that there is no shadow makes way for a new one, so that something starts in every run.
+    """
+
+    AGES = (2, 4)
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._ages = itertools.cycle(self.AGES)
+        self._age = 1  # the first, which is at work, dies at once
+        self._runs = 0
+        self._shadow: int | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to kill in this run."""
+        return self._shadow is None
+
+    def begin(self) -> None:
+        """Of a run."""
+        found = self._find()
+        if found is None:
+            self._sidecar.kill_container()
+            self._sidecar.start_keeper()
+        self._runs = self._runs + 1 if found is not None and found == self._shadow else 1
+        self._shadow = found
+
+    def __call__(self) -> None:
+        """Kills what is due, in a run."""
+        if self._shadow is not None and self._runs >= self._age:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._shadow, signal.SIGKILL)
+            self._shadow, self._age = None, next(self._ages)
+
+    def _find(self) -> int | None:
+        keeper = self._sidecar.keeper
+        if keeper is None:
+            return None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return next((child.pid for child in psutil.Process(keeper.pid).children()), None)
+        return None
 
 
 def greedy(sidecar: Sidecar) -> None:
