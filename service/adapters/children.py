@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 log = logging.getLogger("understudy.children")
 
+REAP_SECONDS = 2.0
+"""A killed child of lowest priority may have to wait for the CPU that it needs to end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
@@ -57,7 +60,7 @@ class KeptChild:
                 child.wait(patience)
             except subprocess.TimeoutExpired:
                 child.kill()
-        self._thread.join(patience)
+        self._thread.join(REAP_SECONDS)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, stdin=subprocess.PIPE)  # noqa: S603 - a command of our own

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +21,17 @@ import pytest
 from load_tests.callers import calling
 from load_tests.generator import ask
 from load_tests.proxies import haproxy
-from load_tests.server import Server, get, running, running_server
+from load_tests.server import (
+    ROOT,
+    Server,
+    free_port,
+    get,
+    inherited_variables,
+    running,
+    running_server,
+    service_command,
+    service_variables,
+)
 from load_tests.wire import request
 from tests.integration.conftest import await_shadow, eventually
 
@@ -104,6 +116,53 @@ def test_an_interrupt_ends_the_drain(server: Server, instances: list[dict[str, A
     assert eventually(lambda: not any(map(alive, edges)), DRAIN_SECONDS - 0.5), "Ctrl-C waited for the drain"
     assert eventually(lambda: refused(server), 3.0), "who connects is left hanging while the shadow ends"
     assert eventually(lambda: gone(server), 20)
+
+
+def test_a_worker_that_dies_while_the_others_drain_takes_nobody_along(
+    server: Server, instances: list[dict[str, Any]]
+) -> None:
+    body = json.dumps({"instances": instances[:1]}).encode()
+    victim, other = server.tree()["edge"]
+    os.kill(server.pid, signal.SIGTERM)
+    assert eventually(lambda: get(server.address, "/readyz")[0] == 503, 1.0)
+    os.kill(victim, signal.SIGKILL)
+    assert eventually(lambda: not alive(victim), 1.0)
+    answer = ask(server.address, request("POST", "/predict", body, {"Content-Type": "application/json"}))
+    assert b"200 OK" in answer[:15]
+    assert server.tree()["edge"] == [other], "another one was started that would end at once"
+    assert eventually(lambda: gone(server), 20)
+
+
+@pytest.mark.parametrize("moment", ["Starting production HTTP", "loaded on"])
+def test_a_server_that_is_told_to_stop_before_it_is_ready_ends(
+    moment: str, demo_home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(demo_home / "models", tmp_path / "bentoml" / "models")
+    settings = {"production": "credit:gbm-1", "candidates": ["credit:gbm-2"], "server": {"drain_seconds": 60}}
+    (tmp_path / "settings.yaml").write_text(json.dumps(settings))
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        starting = subprocess.Popen(
+            service_command(free_port()),
+            cwd=ROOT,
+            env={**inherited_variables(), **service_variables(tmp_path)},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        assert eventually(lambda: moment in path.read_text(), 30), path.read_text()
+        below = psutil.Process(starting.pid).children(recursive=True)
+        starting.terminate()
+        ended = eventually(lambda: starting.poll() is not None, 45)
+        assert ended, f"it waits for a drain of a server that nobody was sent to:\n{path.read_text()}"
+        assert eventually(lambda: not any(alive(each.pid) for each in below), 5)
+    finally:
+        if starting.poll() is None:
+            for each in psutil.Process(starting.pid).children(recursive=True):
+                each.kill()
+            starting.kill()
+            starting.wait()
 
 
 def alive(pid: int) -> bool:

@@ -7,7 +7,10 @@ stopped, its disk hangs or its machine is gone, this side gives up by itself.
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
@@ -16,6 +19,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 CONNECT_SECONDS = 3
 """How long each address may take to accept a connection; psycopg waits for 2 at least."""
+ALL_SECONDS = 10.0
+"""For the resolver, which has no time-out of its own, and all addresses that it gives."""
 GRACE_SECONDS = 1.0
 """So much longer than the server may take for a statement this side waits for its answer."""
 IDLE_SECONDS = 30.0
@@ -97,12 +102,44 @@ def engine(url: URL, patience: float, connections: int) -> Engine:
     )
 
     def connect(_: object, __: object, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        made = PatientConnection.connect(*arguments, **options)
+        def open_() -> PatientConnection:
+            return PatientConnection.connect(*arguments, **options)
+
+        made = in_time(open_, ALL_SECONDS, PatientConnection.close)
         made.seconds = patience + GRACE_SECONDS
         return made
 
     event.listen(made, "do_connect", connect)
     return made
+
+
+def in_time(make: Callable[[], T], seconds: float, discard: Callable[[T], None]) -> T:
+    """What ``make`` gives, from a thread of its own; what comes too late is discarded there.
+
+    Raises:
+        NoAnswer: nothing came within ``seconds``. The thread ends when ``make`` does.
+    """
+    coming: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made = make()
+        except BaseException as error:  # told to whoever waits
+            if coming.set_running_or_notify_cancel():
+                coming.set_exception(error)
+            return
+        if coming.set_running_or_notify_cancel():
+            coming.set_result(made)
+        else:
+            discard(made)
+
+    threading.Thread(target=run, name="connect", daemon=True).start()
+    try:
+        return coming.result(seconds)
+    except TimeoutError:
+        if not coming.cancel():  # it has come at this very moment
+            return coming.result()
+        raise NoAnswer(f"there was no connection within {seconds:g} s") from None
 
 
 def greet(connection: Connection, patience: float, *, tables: bool = True) -> Greeting:
