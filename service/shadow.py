@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; then works off what is queued.
 
     Returns:
-        The exit status: 0 once stopped, 78 where the configuration does not allow it to run.
+        The exit status: 0 once stopped, 75 where another shadow is in its place, 78 where the configuration
+        does not allow it to run.
     """
     parser = argparse.ArgumentParser(prog="python -m service.shadow", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="start it again whenever it ends or hangs")
@@ -40,7 +41,7 @@ def _run(beats: int | None, *, with_parent: bool) -> int:
     from service.settings import read_environment, read_settings
     from service.wiring.logs import log_to_stderr
     from service.wiring.priority import yield_the_cpu
-    from service.wiring.sidecar import CONFIGURATION
+    from service.wiring.sidecar import CONFIGURATION, OCCUPIED
 
     try:
         environment = read_environment()
@@ -58,9 +59,14 @@ def _run(beats: int | None, *, with_parent: bool) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread: they all inherit it
     if settings.shadow.idle_priority:
         yield_the_cpu()  # before the heavy imports: a shadow that crashes in a loop imports in a loop
-    if settings.log.format == "json":  # what the imports warn of is to be JSON too
-        log_to_stderr(settings.log)
+    log_to_stderr(settings.log)  # what the imports warn of is to look the same
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a second one costs small products more than it gives
+    from service.wiring.shared import take_turn
+
+    turn = take_turn(settings, environment)  # before the imports that take seconds
+    if turn is None:
+        sys.stderr.write("understudy: another shadow of this configuration stays at work; this one ends\n")
+        return OCCUPIED
     from service.wiring.beating import beat
     from service.wiring.shadow import ShadowBuilder, end_with_parent
     from service.wiring.stopping import await_edges

@@ -27,6 +27,9 @@ SENDERS = 64
 _POSSIBLE = dict.fromkeys(OUTCOMES + RECORD_OUTCOMES + COUNT_OUTCOMES)
 _COLUMN = {outcome: index for index, outcome in enumerate(_POSSIBLE)}
 
+LAYOUT = (SENDERS, *_POSSIBLE)
+"""Ledgers of the same pages are alike where this is the same."""
+
 
 class Side(IntEnum):
     """Who decided an outcome. Each side writes only its own plane, so no update is lost."""
@@ -102,6 +105,11 @@ class Ledger:
     def accounted(self, sender: int, page: int) -> int:
         """Handed-over rows of an edge worker whose outcome the shadow has decided."""
         return int(self._outcomes[Side.SHADOW, sender, page].sum())
+
+    def owing(self) -> list[int]:
+        """Edge workers that handed over rows whose outcome is still to come, on any page."""
+        decided = self._outcomes[Side.SHADOW].sum(axis=2)
+        return [int(each) for each in np.flatnonzero((self._handed[:, None] > decided).any(axis=1))]
 
     def totals(self, page: int) -> dict[Outcome, int]:
         """Rows by outcome, over all workers and both sides."""

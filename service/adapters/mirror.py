@@ -62,7 +62,7 @@ class Mirror:
         self._socket: socket.socket | None = None
         self._last_sent = 0.0
         self._offered = 0
-        self._bury()
+        bury(ledger, sender)
 
     def offer(self, item: Mirrored) -> None:
         """Takes one answered request; never raises, never blocks."""
@@ -174,18 +174,23 @@ class Mirror:
         self._waiting_bytes = 0
         self._count(outcome, rows)
 
-    def _bury(self) -> None:
-        """Counts the rows that an earlier process of this worker took to its grave."""
-        lost = self._ledger.unaccounted(self._sender)
-        if lost < 0:  # outcomes that it had counted and not yet noted the rows of
-            self._ledger.offer(self._sender, -lost)
-        else:
-            self._count("shadow_down", lost)
-
     def _count(self, outcome: Outcome, rows: int) -> None:
-        if rows:
-            for page in range(self._ledger.pages):
-                self._ledger.count(Side.EDGE, self._sender, page, outcome, rows)
+        _count(self._ledger, self._sender, outcome, rows)
+
+
+def bury(ledger: Ledger, sender: int) -> None:
+    """Counts the rows that an earlier process of an edge worker took to its grave; nobody else may be it."""
+    lost = ledger.unaccounted(sender)
+    if lost < 0:  # outcomes that it had counted and not yet noted the rows of
+        ledger.offer(sender, -lost)
+    else:
+        _count(ledger, sender, "shadow_down", lost)
+
+
+def _count(ledger: Ledger, sender: int, outcome: Outcome, rows: int) -> None:
+    if rows:
+        for page in range(ledger.pages):
+            ledger.count(Side.EDGE, sender, page, outcome, rows)
 
 
 def _parts(item: Mirrored, size: int) -> list[Mirrored]:

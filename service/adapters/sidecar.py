@@ -25,10 +25,15 @@ BEAT_DESCRIPTOR = 3
 """The child's end of the pipe that it writes a byte to every second."""
 CONFIGURATION = 78
 """Exit status of a child that cannot run as it is configured; EX_CONFIG of sysexits.h."""
+OCCUPIED = 75
+"""Exit status of a child in whose place another one works; EX_TEMPFAIL."""
 LEAST_RESERVE = 32 << 20
 """What a container needs beside the child: this process, page tables, socket buffers."""
 FIRST_VICTIM = 1000
 """The kernel's oom_score_adj of what it ends first, should the whole machine run out of memory."""
+
+
+_MEANINGS = {CONFIGURATION: " (its configuration)", OCCUPIED: " (another one is at work)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class Sidecar:
     _beats: int = -1
     _leash: int = -1
     _stopping: bool = False
+    _peak: int = 0
+    """Bytes that the last child had in memory at most, files that it mapped included."""
 
     def run(self) -> int:
         """The last child's exit status, or 128 and the signal that ended it."""
@@ -117,19 +124,27 @@ class Sidecar:
         os.close(self._leash)
         self._child = 0
         code = os.waitstatus_to_exitcode(status)
-        self.say(f"the shadow {_ending(code)}{killed}")
+        self.say(f"the shadow {_ending(code)}{killed}{self._memory_told(code)}")
         return code if code >= 0 else 128 - code
+
+    def _memory_told(self, code: int) -> str:
+        """What helps to see that a limit is too small for what was loaded."""
+        if not code or self.care.ceiling is None:
+            return ""
+        return f"; it used up to {self._peak >> 20} MiB of memory, and is granted {self.care.ceiling >> 20}"
 
     def _wait(self, seconds: float) -> int | None:
         """The child's wait status once it has ended; None where it lives on after a signal or ``seconds``."""
         found = signal.sigtimedwait(SIGNALS, min(seconds, self.care.silence / 4))
-        if found is not None and found.si_signo != signal.SIGCHLD:
+        # CPython 3.11, suspended for longer than it was to wait, returns a number that is no signal
+        if found is not None and found.si_signo in (signal.SIGTERM, signal.SIGINT):
             self._stopping = True
             if self._child:
                 os.kill(self._child, found.si_signo)
         with contextlib.suppress(ChildProcessError):  # there is none left
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # pid 1 inherits whatever lost its parent
+            while (ended := os.wait4(-1, os.WNOHANG))[0]:  # pid 1 inherits whatever lost its parent
                 if ended[0] == self._child:
+                    self._peak = 1024 * ended[2].ru_maxrss
                     return ended[1]
         return None
 
@@ -227,7 +242,7 @@ def teller(environment: Mapping[str, str]) -> Callable[[str], None]:
 
 def _ending(code: int) -> str:
     if code >= 0:
-        return f"ended with status {code}" + (" (its configuration)" if code == CONFIGURATION else "")
+        return f"ended with status {code}{_MEANINGS.get(code, '')}"
     try:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:  # a real-time signal has no name

@@ -57,6 +57,14 @@ class ShadowReceiver:
             self._spread(np.full(rows, sender, dtype=np.int16), batch, parts)
         self._expected[sender] = first + rows
 
+    def part(self, sender: int, handed: int) -> None:
+        """Takes leave of an edge worker that ended when it had handed over ``handed`` rows.
+
+        Nothing of it may be on its way any more; where it was born again meanwhile, nothing changes.
+        """
+        if handed > self._expected.get(sender, -1):
+            self.receive(sender, handed, 0, None)
+
     def _spread(self, senders: NDArray[np.int16], batch: ShadowBatch | None, parts: Parts | None) -> None:
         for shadow in self.candidates:
             if batch is not None:

@@ -24,6 +24,7 @@ from service.adapters.logs import log_to_stderr
 from service.adapters.mirror import Mirror
 from service.adapters.presence import Presence
 from service.adapters.ready_metrics import ReadyMetrics
+from service.adapters.seats import Seats, bury_vacant
 from service.domain.canary import Rollout
 from service.domain.schema import ModelSpec
 from service.errors import ConfigurationError, UnderstudyError
@@ -52,6 +53,7 @@ from service.wiring.shared import (
     adaptation_path,
     distributions_page_path,
     edges_path,
+    enter_shared_directory,
     explainer_socket_path,
     metrics_directories,
     open_ledger,
@@ -81,6 +83,8 @@ class EdgeProcess:
     following: Following | None = None
     presence: Presence | None = None
     """Keeps the shadow and the Explainer waiting for what is still to come; None where nothing comes."""
+    seat: Presence | None = None
+    """Holds this worker's number in the ledger; None where nothing is mirrored."""
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
@@ -115,8 +119,9 @@ class EdgeProcess:
         self.metrics.flush()
         if self.mirror is not None:
             self.mirror.close()
-        if self.presence is not None:
-            self.presence.leave()
+        for held in (self.seat, self.presence):
+            if held is not None:
+                held.leave()
 
     async def _flush(self) -> None:
         counted = time.monotonic()
@@ -142,6 +147,7 @@ class EdgeBuilder:
         self._environment = environment
         self._worker = worker % SENDERS
         environment.home.mkdir(parents=True, exist_ok=True)
+        enter_shared_directory(settings, environment)
         prometheus.write_as(f"edge{self._worker}")
         self._registry = prometheus.new_registry()
         name, _, version = settings.production.partition(":")
@@ -169,7 +175,7 @@ class EdgeBuilder:
             log.error("production is unfit: %s", error)
             self._ready.said(self._settings.production, "production", False)
             return self._unfit(str(error))
-        mirror = self._mirror()
+        mirror, seat = self._mirror()
         path = self._path(production, mirror)
         rollouts = RolloutPath(
             path,
@@ -201,7 +207,7 @@ class EdgeBuilder:
         following = self._following if self._settings.uncertainty.adapt else None
         presence = Presence(edges_path(self._settings, self._environment))
         return EdgeProcess(
-            edge, self._metrics, mirror, rollouts, flush_seconds, self._telling, following, presence
+            edge, self._metrics, mirror, rollouts, flush_seconds, self._telling, following, presence, seat
         )
 
     def _path(self, production: Serving, mirror: Mirror | None) -> PredictPath:
@@ -280,17 +286,20 @@ class EdgeBuilder:
         path = FeedbackPath(filing(store), deadline=wanted.write_ms / 1000, told=metrics.told)
         return FeedbackPage(spec, self._settings.limits.max_rows, path)
 
-    def _mirror(self) -> Mirror | None:
+    def _mirror(self) -> tuple[Mirror, Presence] | tuple[None, None]:
         if self._ledger is None:
-            return None
-        shadow = self._settings.shadow
-        return Mirror(
+            return None, None
+        shadow, seats = self._settings.shadow, Seats(shared_directory(self._settings, self._environment))
+        sender, seat = seats.take(self._worker)
+        bury_vacant(self._ledger, seats)
+        mirror = Mirror(
             socket_path(self._settings, self._environment),
             self._ledger,
-            self._worker,
+            sender,
             sample_rate=shadow.sample_rate,
             room_bytes=shadow.buffer_bytes,
         )
+        return mirror, seat
 
     def _read_rollout(self) -> Rollout:
         section = read_rollout(self._environment.config, self._settings.candidates)

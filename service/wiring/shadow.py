@@ -22,6 +22,7 @@ from service.adapters.logs import log_to_stderr
 from service.adapters.onnx import Watchdog
 from service.adapters.presence import Presence
 from service.adapters.ready_metrics import ReadyMetrics
+from service.adapters.seats import Seats, departed
 from service.adapters.shadow_metrics import EvidenceMetrics, ShadowMetrics, VerdictMetrics
 from service.adapters.store_metrics import StoreMetrics
 from service.domain.comparison import Comparison
@@ -47,6 +48,7 @@ from service.wiring.shadow_process import Arrived, Read, ShadowProcess
 from service.wiring.shared import (
     EXPLANATIONS,
     breaker_of,
+    enter_shared_directory,
     open_ledger,
     shadow_path,
     shared_directory,
@@ -127,6 +129,7 @@ class ShadowBuilder:
         if settings.shadow.idle_priority and not priority.yield_the_cpu():
             log.warning("the kernel refuses SCHED_IDLE; the shadow competes for CPU like any process")
         environment.home.mkdir(parents=True, exist_ok=True)
+        enter_shared_directory(settings, environment)
         alone = None if settings.shadow.supervised else shared_directory(settings, environment)
         prometheus.write_as("shadow", alone)
         self._registry = prometheus.new_registry()
@@ -144,8 +147,12 @@ class ShadowBuilder:
             production = self._load(self._settings.production)
         except UnderstudyError as error:
             log.error("nothing is shadowed, production is unfit: %s", error)
-            return self._idle(ledger, f"production is unfit: {error}")
-        return self._busy(ledger, production)
+            shown = self._idle(ledger, f"production is unfit: {error}")
+        else:
+            shown = self._busy(ledger, production)
+        seats = Seats(shared_directory(self._settings, self._environment))
+        shown.departed = partial(departed, ledger, seats)
+        return shown
 
     def _busy(self, ledger: Ledger, production: Loaded) -> ShadowProcess:
         tags = self._settings.candidates

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 
-from service.adapters.ledger import Ledger
+from service import __version__
+from service.adapters import frames
+from service.adapters.ledger import LAYOUT, Ledger
+from service.adapters.presence import Presence, await_alone, enter, remove_deserted
 from service.domain.breaker import Breaker
 from service.settings import Environment, Settings
 
+log = logging.getLogger("understudy")
+
 MEETING = 1
 """Number of the layout of what the edge and a shadow of another container share; raised when it changes."""
+TURN_SECONDS = 10.0
+"""How long a shadow waits for its predecessor to end."""
 EXPLANATIONS = "explanations"
 """Where the status file says how each candidate is explained; every other key of it is a candidate's tag."""
 
@@ -24,9 +32,41 @@ def shared_directory(settings: Settings, environment: Environment) -> Path:
     """
     if settings.shadow.supervised:
         return _emptied_directory(environment)
-    path = environment.home / "shared" / _agreement(settings)
+    path = environment.home / "shared" / agreement(settings)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def enter_shared_directory(settings: Settings, environment: Environment) -> Presence | None:
+    """Keeps the place for as long as this process lives; None where BentoML sees to it.
+
+    Places of other settings that nobody is in any more are removed: disks stay small, and where settings
+    return, counters start anew, as Prometheus expects, instead of where they were long ago.
+    """
+    if settings.shadow.supervised:
+        return None
+    path = shared_directory(settings, environment)
+    held = enter(path)
+    for gone in remove_deserted(path.parent, path):
+        log.info("removed %s: nobody of those settings runs any more", gone)
+    return held
+
+
+def take_turn(settings: Settings, environment: Environment) -> Presence | None:
+    """Makes this process the one shadow that writes here; None where another does and stays.
+
+    Two would count over each other. The wait is for one that just ends. What earlier ones had not yet put
+    into its place when they died is removed; only shadows write files like that.
+    """
+    path = shared_directory(settings, environment) / "turn.lock"
+    turn = Presence.alone(path)
+    if turn is None:
+        log.warning("another shadow of this configuration is at work; waiting %g s for its end", TURN_SECONDS)
+        turn = await_alone(path, TURN_SECONDS)
+    if turn is not None and not settings.shadow.supervised:
+        for left in _half_written(path.parent):
+            left.unlink(missing_ok=True)
+    return turn
 
 
 def socket_path(settings: Settings, environment: Environment) -> Path:
@@ -121,13 +161,25 @@ def _emptied_directory(environment: Environment) -> Path:
     return Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", environment.home))
 
 
-def _agreement(settings: Settings) -> str:
-    """A name of the settings on which frames, the ledger's pages and the status files depend."""
+def _half_written(directory: Path) -> list[Path]:
+    """Files that were to replace others; their names end with the id of a process."""
+    return [each for each in directory.iterdir() if each.suffix[1:].isdigit()]
+
+
+def agreement(settings: Settings) -> str:
+    """A name of all on which frames, the ledger's pages, counts and the status files depend.
+
+    Settings that one side alone follows are not in it, nor what the rollout may change while both run.
+    """
     agreed = (
         MEETING,
+        __version__,
+        frames.VERSION,
+        LAYOUT,
         settings.production,
         settings.candidates,
         settings.feedback.enabled,
         settings.drift.enabled,
+        settings.evidence.enabled,
     )
     return hashlib.sha256(repr(agreed).encode()).hexdigest()[:16]

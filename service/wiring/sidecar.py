@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from service.adapters.cgroups import memory_limit
-from service.adapters.sidecar import BEAT_DESCRIPTOR, CONFIGURATION, Care, Sidecar, ceiling_below
+from service.adapters.sidecar import BEAT_DESCRIPTOR, CONFIGURATION, OCCUPIED, Care, Sidecar, ceiling_below
 
-__all__ = ["CONFIGURATION", "keep_shadow"]
+__all__ = ["CONFIGURATION", "OCCUPIED", "keep_shadow"]
 
 
 def keep_shadow(silence: float, memory: int | None = None) -> int:

@@ -19,6 +19,8 @@ import pytest
 from service.adapters import frames, mirror, sockets
 from service.adapters.ledger import Ledger
 from service.adapters.mirror import Mirror
+from service.adapters.presence import Presence
+from service.adapters.seats import Seats, bury_vacant, departed
 from service.domain.comparison import Comparison
 from service.domain.disagreement.measure import Pair
 from service.domain.evidence.measures import DISAGREEMENT
@@ -28,7 +30,8 @@ from service.domain.schema import FeatureBatch, Scores
 from service.errors import InferenceError
 from service.paths.receiver import RefusedCandidate, ShadowReceiver
 from service.paths.shadow import CandidateShadow, ShadowLimits
-from service.wiring.shadow import Arrived, LedgerAccount, ShadowProcess
+from service.wiring.shadow import LedgerAccount
+from service.wiring.shadow_process import Arrived, ShadowProcess
 from tests.domain.models import spec
 
 MODEL = spec()
@@ -60,6 +63,8 @@ class World:
         self.draw = random.Random(seed)
         self.path = home / "shadow.sock"
         self.ledger = Ledger(home / "ledger.bin", ("m:running", "m:refused"))
+        self.seats = Seats(home)
+        self.held: dict[int, Presence] = {}
         self.mirrors = {sender: self.mirror(sender) for sender in SENDERS}
         self.sink = Sums()
         self.offered = self.unknown = 0
@@ -68,6 +73,8 @@ class World:
 
     def mirror(self, sender: int) -> Mirror:
         seed = self.draw.randrange(1 << 30)
+        number, self.held[sender] = self.seats.take(sender)
+        assert number == sender
         return Mirror(self.path, self.ledger, sender, sample_rate=0.9, room_bytes=40_000, seed=seed)
 
     def offer(self) -> None:
@@ -75,11 +82,15 @@ class World:
             rows = self.draw.choice([1, 1, 1, 5, 200])
             values = np.full((rows, 3), self.draw.choice([1.0] * 9 + [-1.0]), np.float32)
             item = Mirrored("id", self.draw.choice([0, 1]), values, values[:, :2])
-            self.mirrors[self.draw.choice(SENDERS)].offer(item)
+            self.mirrors[self.edge()].offer(item)
             self.offered += rows
 
     def flush(self) -> None:
-        self.mirrors[self.draw.choice(SENDERS)].flush()
+        self.mirrors[self.edge()].flush()
+
+    def edge(self) -> int:
+        """One of those that live."""
+        return self.draw.choice(sorted(self.mirrors))
 
     def arrive(self) -> None:
         """Some datagrams reach the receiver, if it lives."""
@@ -130,21 +141,39 @@ class World:
         self.receiver = ShadowReceiver((shadow, RefusedCandidate(LedgerAccount(self.ledger, REFUSED))))
 
     def edge_restarts(self) -> None:
-        sender = self.draw.choice(SENDERS)
+        sender = self.edge()
         self.mirrors[sender].close()
+        self.held[sender].leave()
         self.mirrors[sender] = self.mirror(sender)
 
     def edge_is_killed(self) -> None:
-        sender = self.draw.choice(SENDERS)
-        dead = self.mirrors[sender]
+        sender = self.edge()
+        self.kill(sender)
+        self.mirrors[sender] = self.mirror(sender)
+
+    def edge_vanishes(self) -> None:
+        """As where there are fewer workers than before; one stays."""
+        if len(self.mirrors) > 1:
+            self.kill(self.edge())
+
+    def edge_returns(self) -> None:
+        bury_vacant(self.ledger, self.seats)  # as every edge does when it starts
+        for sender in SENDERS:
+            if sender not in self.mirrors:
+                self.mirrors[sender] = self.mirror(sender)
+                return
+
+    def kill(self, sender: int) -> None:
+        dead = self.mirrors.pop(sender)
         # rows since its last turn are in no count, neither as answered nor with an outcome, or with both
         self.unknown += dead._offered + min(0, self.ledger.unaccounted(sender))
         if dead._socket is not None:
             dead._socket.close()
-        self.mirrors[sender] = self.mirror(sender)
+        self.held[sender].leave()
 
     def come_to_rest(self) -> None:
-        """A living shadow hears from every edge and works off what it has."""
+        """An edge has started anew; a living shadow hears from every edge, or that it is gone."""
+        bury_vacant(self.ledger, self.seats)
         self.shadow_dies()
         self.shadow_is_born()
         for _ in range(3):  # a dead peer is noticed, then connected to again, then told
@@ -155,13 +184,26 @@ class World:
                     sending.flush()
             while self.receive():
                 pass
+        for sender, handed in departed(self.ledger, self.seats):
+            self.receiver.part(sender, handed)
         while self.receiver.running()[0].waiting():
             self.work()
+
+    def look(self) -> None:
+        """Takes leave of edges that are gone, once all that came is received."""
+        gone = departed(self.ledger, self.seats)
+        if self.socket is not None:
+            while self.receive():
+                pass
+            for sender, handed in gone:
+                self.receiver.part(sender, handed)
 
     def end(self) -> None:
         self.shadow_dies()
         for sending in self.mirrors.values():
             sending.close()
+        for held in self.held.values():
+            held.leave()
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -173,9 +215,10 @@ def test_every_offered_row_ends_in_exactly_one_outcome(
     request.addfinalizer(world.end)
     usual: list[Callable[[], None]] = [world.offer, world.flush, world.arrive, world.work]
     rare = [world.shadow_dies, world.shadow_is_born, world.edge_restarts, world.edge_is_killed]
+    rare += [world.edge_vanishes, world.edge_returns, world.look, world.shadow_is_born]
     world.shadow_is_born()
     for _ in range(400):
-        world.draw.choice(usual if world.draw.random() < 0.93 else rare)()
+        world.draw.choice(usual if world.draw.random() < 0.9 else rare)()
         for candidate in (RUNNING, REFUSED):
             counted = sum(world.ledger.totals(candidate).values())
             assert counted + world.ledger.in_flight(candidate) <= world.offered
@@ -215,6 +258,7 @@ def test_rows_of_an_edge_that_dies_while_it_sends_are_found_missing(
     dying._socket = Guillotine()  # type: ignore[assignment]  # a fake
     with pytest.raises(KeyboardInterrupt):
         dying.flush()
+    world.held[9].leave()
     world.mirrors[9] = world.mirror(9)
     world.come_to_rest()
     assert {name: rows for name, rows in world.ledger.totals(RUNNING).items() if rows} == {"shadow_down": 7}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from load_tests.containers import Container, Limits, pod
 from service.adapters.sidecar import Care, ceiling_below, teller
 
 ROOT = Path(__file__).parents[2]
 QUICK = "first_pause=0.05, longest_pause=0.1"
 MARKS = "import os, sys, time; open({path!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+GREEDY = "kept = []\nwhile True: kept.append(bytearray(b'x') * (8 << 20)); time.sleep(0.05)"
+MEMORY = 192 << 20
 BEATS = "while True: os.write(3, b'.'); time.sleep(0.02)\n"
 PARENT = """
 import sys
@@ -130,11 +134,53 @@ def test_a_child_may_take_its_time_to_load(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_child_that_takes_too_much_memory_is_refused_it_and_lives_again(tmp_path: Path) -> None:
-    greedy = "kept = []\nwhile True: kept.append(bytearray(b'x') * (8 << 20)); time.sleep(0.05)"
-    with kept(tmp_path, greedy, f"{QUICK}, ceiling={96 << 20}") as it:
+    with kept(tmp_path, GREEDY, f"{QUICK}, ceiling={96 << 20}") as it:
         it.born(2)
         assert it.process.poll() is None
     assert "MemoryError" in it.said()
+    told = re.search(r"ended with status 1; it used up to (\d+) MiB of memory, and is granted 96", it.said())
+    assert told is not None
+    assert 60 <= int(told[1]) < 130
+
+
+@pytest.fixture
+def container() -> Iterator[Container]:
+    """One with a memory limit that the kernel holds."""
+    with pod({"shadow": Limits(memory=MEMORY)}) as found:
+        if "memory" not in found["shadow"].groups:
+            pytest.skip("memory cgroups take root and a hierarchy that may be written")
+        yield found["shadow"]
+
+
+@pytest.mark.process
+def test_a_container_s_memory_limit_is_found_in_it(container: Container) -> None:
+    look = "from service.adapters.cgroups import memory_limit; print(memory_limit())"
+    found = subprocess.run(
+        container.wrap([sys.executable, "-c", look]), cwd=ROOT, capture_output=True, check=True
+    )
+    assert int(found.stdout) == MEMORY
+
+
+@pytest.mark.process
+def test_the_kernel_never_has_to_kill_in_a_container_whose_shadow_takes_too_much(
+    tmp_path: Path, container: Container
+) -> None:
+    care, prefix = f"{QUICK}, ceiling={ceiling_below(MEMORY)}", tuple(container.wrap([]))
+    with kept(tmp_path, GREEDY, care, prefix) as it:
+        it.born(3)
+        assert container.killed() == 0
+    assert "MemoryError" in it.said()
+    peak = container.memory_peak()
+    assert peak is None or MEMORY // 2 < peak < MEMORY, "it may have most of what the container has"
+
+
+@pytest.mark.process
+def test_a_keeper_outlives_a_child_that_the_kernel_kills(tmp_path: Path, container: Container) -> None:
+    with kept(tmp_path, GREEDY, QUICK, tuple(container.wrap([]))) as it:
+        it.born(2)
+        assert it.process.poll() is None
+        assert container.killed() >= 1
+        assert "was ended by SIGKILL" in it.said()
 
 
 @pytest.mark.process
@@ -147,6 +193,20 @@ def test_sigterm_lets_the_child_end_in_its_own_time_and_its_status_is_passed_on(
         time.sleep(0.3)  # until the handler is in place: nothing else shows it
         assert it.ends(signal.SIGTERM) == 7
         assert len(it.born(1)) == 1
+
+
+@pytest.mark.process
+def test_a_container_that_is_suspended_for_a_while_goes_on_with_the_same_child(tmp_path: Path) -> None:
+    with kept(tmp_path, BEATS, f"{QUICK}, silence=8.0, loading=8.0") as it:
+        born = it.born(1)
+        for _ in range(3):  # each for longer than the keeper waits at a time
+            it.process.send_signal(signal.SIGSTOP)
+            time.sleep(1.2)
+            it.process.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+        assert it.process.poll() is None, it.said()
+        assert it.born(1) == born
+        assert not gone(born[0])
 
 
 @pytest.mark.process

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,14 +18,17 @@ import psutil
 import pytest
 import yaml
 
+from load_tests.callers import calling
 from load_tests.metrics import Accounting
 from load_tests.server import ROOT, Server, inherited_variables, running_server
+from service.adapters.ledger import Ledger
 from service.adapters.sidecar import CONFIGURATION
 from tests.integration.conftest import books, eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 TAG = "credit:gbm-2"
+DRAIN_SECONDS = 3.0
 CONFIG: dict[str, Any] = {
     "production": "credit:gbm-1",
     "candidates": [TAG],
@@ -58,8 +63,9 @@ def sidecar(demo_home: Path, home: Path, **config: Any) -> Iterator[psutil.Proce
 
 
 @contextmanager
-def edge(demo_home: Path, home: Path) -> Iterator[Server]:
-    with running_server(config=CONFIG, models=demo_home, env={"UNDERSTUDY_HOME": str(home)}) as found:
+def edge(demo_home: Path, home: Path, **settings: Any) -> Iterator[Server]:
+    config = {**CONFIG, "server": {"workers": 2, **settings}}
+    with running_server(config=config, models=demo_home, env={"UNDERSTUDY_HOME": str(home)}) as found:
         yield found
 
 
@@ -126,7 +132,7 @@ def test_either_side_starts_first_dies_and_returns_and_every_row_has_an_outcome(
             after = settle(server, rows)
             assert after["compared"] >= before["compared"] + 100
             kill_edge(server)
-        with edge(demo_home, tmp_path) as server:
+        with edge(demo_home, tmp_path, workers=1) as server:
             await_meeting(server)
             again = settle(server, rows)
             assert again == after, "the shadow's counters go on where the edge's start anew"
@@ -159,6 +165,53 @@ def test_a_shadow_of_another_configuration_is_never_met_and_the_report_says_so(
         found = candidate(server)
         assert found["state"] == "refused"
         assert "no shadow of the same configuration" in found["reason"]
+
+
+def test_a_pod_that_is_stopped_loses_no_row_of_those_it_answered(
+    demo_home: Path, tmp_path: Path, instances: list[dict[str, Any]]
+) -> None:
+    """Both containers get SIGTERM at once; the edge answers on, and the shadow hears the last row."""
+    body = json.dumps({"instances": instances[:3]}).encode()
+    with (
+        sidecar(demo_home, tmp_path) as keeper,
+        edge(demo_home, tmp_path, drain_seconds=DRAIN_SECONDS) as server,
+    ):
+        await_meeting(server)
+        workers = server.tree()["edge"]
+        with calling(server.address, "/predict", body, callers=4) as callers:
+            assert eventually(lambda: callers.ended["200"] > 100)
+            keeper.terminate()
+            os.kill(server.pid, signal.SIGTERM)
+            stopped = time.monotonic()
+            answered = callers.ended["200"]
+            time.sleep(DRAIN_SECONDS - 0.7)
+        assert set(callers.ended) == {"200"}
+        assert callers.ended["200"] > answered + 100, "it answers on"
+        assert keeper.wait(DRAIN_SECONDS + 15) == 0
+        assert time.monotonic() - stopped > DRAIN_SECONDS
+        assert not any(psutil.pid_exists(pid) for pid in workers), "the shadow goes last"
+    (path,) = tmp_path.glob("shared/*/ledger.bin")
+    ledger = Ledger(path, (TAG,), records=True, distributions=True)
+    for page in range(ledger.pages):
+        assert sum(ledger.totals(page).values()) == 3 * callers.ended["200"]
+        assert ledger.in_flight(page) == 0
+
+
+def test_a_second_shadow_waits_its_turn_and_takes_over(demo_home: Path, tmp_path: Path) -> None:
+    said = tmp_path / "sidecar.log"
+
+    def loaded() -> int:
+        return said.read_text().count(f"{TAG} loaded")
+
+    with sidecar(demo_home, tmp_path) as first:
+        assert eventually(lambda: loaded() == 1, 40)
+        with sidecar(demo_home, tmp_path) as second:
+            assert eventually(lambda: "another shadow of this configuration" in said.read_text(), 20)
+            assert loaded() == 1
+            kill(first, *first.children(recursive=True))
+            assert eventually(lambda: loaded() == 2, 40)
+            second.terminate()
+            assert second.wait(30) == 0
 
 
 def test_a_sidecar_without_its_setting_says_so_and_stays(demo_home: Path, tmp_path: Path) -> None:

@@ -127,3 +127,24 @@ def test_a_heartbeat_is_nobodys_row() -> None:
     receiver = ShadowReceiver((), NoRecorder(page), Arrivals(page, counts))
     receiver.receive(1, 0, 0, None)
     assert (dict(page.rows), counts.rows) == ({}, 0)
+
+
+def test_rows_of_a_sender_that_is_gone_are_counted_once(
+    receiver: ShadowReceiver, candidate: FakeCandidate
+) -> None:
+    receiver.receive(4, 0, 3, rows_of(3))
+    receiver.part(4, 10)
+    receiver.part(4, 10)
+    assert dict(candidate.account.rows) == {"shadow_down": 7}
+    receiver.part(5, 8)
+    assert candidate.account.buried == [(4, 0), (5, 8)], "one that this life never heard of"
+
+
+def test_a_sender_that_came_back_is_not_taken_leave_of(
+    receiver: ShadowReceiver, candidate: FakeCandidate
+) -> None:
+    receiver.receive(4, 0, 3, rows_of(3))
+    receiver.receive(4, 3, 2, rows_of(2))
+    receiver.part(4, 3)
+    receiver.receive(4, 5, 1, rows_of(1))
+    assert not candidate.account.rows
