@@ -15,6 +15,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    text,
     update,
 )
 
@@ -25,6 +26,9 @@ from service.domain.evidence import books
 from service.domain.evidence.books import Books, Key, Page
 from service.domain.evidence.cases import Case
 from service.domain.evidence.paired import Batch, Pairing
+
+PAIRING_LOCKS = 0x556E6472
+"""Which of PostgreSQL's advisory locks of two numbers are ours; the other number is the pairing's."""
 
 
 def add(connection: Connection, batch: Batch, now: float) -> bool:
@@ -53,7 +57,15 @@ def number_of(connection: Connection, key: Key) -> int | None:
 
 
 def touch(connection: Connection, pairing: int, now: float) -> bool:
-    """Notes that evidence of it is written, and has whoever else does so wait; False where it is gone."""
+    """Notes that evidence of it is written, and has whoever else does so wait; False where it is gone.
+
+    PostgreSQL hands a row's lock to any of those who wait, and each looks through all that was written
+    meanwhile: 64 replicas that wait for one another wrote less than half of what 8 did. Its advisory locks
+    are queues.
+    """
+    if connection.dialect.name == "postgresql":
+        queue = text("SELECT pg_advisory_xact_lock(:kind, :pairing)")
+        connection.execute(queue, {"kind": PAIRING_LOCKS, "pairing": pairing})
     chosen = update(PAIRINGS).where(PAIRINGS.c.id == pairing).values(written_at=now)
     return connection.execute(chosen).rowcount > 0
 
