@@ -164,6 +164,24 @@ def windows(server: Server, name: str) -> Rows:
     }
 
 
+def await_sums(server: Server, other: Server) -> None:
+    """Returns once both say since the start what their pages add up to; fails with what differs.
+
+    Both are asked anew each time: the closer look at a row comes after all else has been counted.
+    """
+    found: list[Rows] = []
+
+    def agreed() -> bool:
+        mine, theirs = page(server)["rows"], page(other)["rows"]
+        sums = {key: rows + theirs[key] for key, rows in mine.items()}
+        found[:] = [sums, windows(server, "start"), windows(other, "start")]
+        return found[0] == found[1] == found[2]
+
+    assert eventually(agreed, 60), {
+        key: values for key in found[0] if len(set(values := [each.get(key) for each in found])) > 1
+    }
+
+
 def test_bins_are_there_before_any_row(server: Server, demo_home: Path) -> None:
     found = await_page(server, lambda found: bool(found["rows"]))
     assert set(found["rows"].values()) == {0.0}
@@ -232,21 +250,16 @@ def test_a_killed_shadow_takes_back_no_row(server: Server, demo_home: Path) -> N
 def test_a_restart_keeps_what_was_counted_since_the_start(
     server: Server, demo_home: Path, store: Path
 ) -> None:
-    rows: Rows = {}
-
-    def shared() -> bool:
-        rows.update(page(server)["rows"])
-        return windows(server, "start") == rows
-
-    assert eventually(shared, 60)
+    before = page(server)["rows"]
     with started(demo_home, store) as other:  # as a replica, and as the server would be after a restart
         await_shadow(other)
         ask(other, CASES[300:340])
         own = await_rows(other, 40)["rows"]
-        sums = {key: rows[key] + count for key, count in own.items()}
-        assert eventually(lambda: windows(other, "start") == sums, 60)
-        assert eventually(lambda: windows(server, "start") == sums, 60)
-        assert page(server)["rows"] == rows
+        await_sums(server, other)
+        after = page(server)["rows"]
+        assert {key: after[key] for key in before if key[1] != "domain"} == {
+            key: rows for key, rows in before.items() if key[1] != "domain"
+        }
         check(
             own,
             {**counted(demo_home, "gbm-1", CASES[300:340]), **counted(demo_home, "linear-1", CASES[300:340])},
