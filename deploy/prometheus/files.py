@@ -27,5 +27,10 @@ _Readable.add_representer(str, _text)
 
 def text(groups: Sequence[Group]) -> str:
     """A rule file with these groups."""
-    body = yaml.dump({"groups": list(groups)}, Dumper=_Readable, sort_keys=False, width=10_000)
-    return f"{HEADER}{body}"
+    return HEADER + dumped({"groups": list(groups)})
+
+
+def dumped(value: object) -> str:
+    """YAML that people can read."""
+    written: str = yaml.dump(value, Dumper=_Readable, sort_keys=False, width=10_000)
+    return written

@@ -1,152 +1,82 @@
-"""The overlays render, and Kubernetes' own schemas take them; what stands in them exists in the service."""
+"""Every composition of the manifests is what a cluster takes, what is safe, and what fits the service."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it brings no types
 import pytest
 import yaml
 
-from service.settings import read_environment, read_settings
-from service.wiring.stopping import edge_patience
-
-FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
-OVERLAYS = ("small", "production", "gpu")
-VERSIONS = ("1.34", "1.35", "1.36", "1.37")
-SHADOWS_SECONDS = 8.0  # for what is queued, once the edge is gone
-WRITABLE = {"/tmp", "/var/lib/understudy"}  # of both containers, whose root file system is read-only
+from tests.conftest import locate
+from tests.deploy import custom, fit, strict
+from tests.deploy.checks import CHECKS, CUSTOM
+from tests.deploy.manifests import COMPONENTS, COMPOSITIONS, OVERLAYS, called, composed, found, of_kind, value
 
 
-@cache
-def documents(overlay: str) -> tuple[dict[str, Any], ...]:
-    kubectl = Path(sys.executable).with_name("kubectl")
-    command = [str(kubectl), "kustomize", str(FOLDER / "overlays" / overlay)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_nothing_is_wrong_with_any_composition(composition: str, check: str) -> None:
+    if check in CUSTOM and not custom.SCHEMAS.is_dir():
+        pytest.skip(f"needs the schemas of custom resources in {custom.SCHEMAS}")
+    assert CHECKS[check](composed(composition)) == []
 
 
-def the(overlay: str, kind: str) -> dict[str, Any]:
-    (found,) = (each for each in documents(overlay) if each["kind"] == kind)
-    return found
+@pytest.mark.parametrize("version", strict.VERSIONS)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_every_release_in_support_takes_every_object_strictly(composition: str, version: str) -> None:
+    assert strict.core_problems(composed(composition), version) == []
 
 
-def pod(overlay: str) -> dict[str, Any]:
-    spec: dict[str, Any] = the(overlay, "Deployment")["spec"]["template"]["spec"]
-    return spec
-
-
-def containers(overlay: str) -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in pod(overlay)["containers"]}
-
-
-def variables(container: dict[str, Any]) -> dict[str, str]:
-    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_object_is_taken_strictly(overlay: str, version: str) -> None:
-    for each in documents(overlay):
-        kubernetes_validate.validate(each, version, strict=True)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_slip_of_the_pen_is_not_taken(version: str) -> None:
-    slip = yaml.safe_load(yaml.safe_dump(the("small", "Deployment")))
-    slip["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(slip, version, strict=True)
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_service_takes_the_configuration_and_every_variable(overlay: str, tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(the(overlay, "ConfigMap")["data"]["config.yaml"])
-    for container in containers(overlay).values():
-        given = variables(container) | {"UNDERSTUDY_STORE_URL": "postgresql+psycopg://u@host/understudy"}
-        settings = read_settings(path, given)
-        assert not settings.shadow.supervised
-        assert read_environment(given).home == Path("/var/lib/understudy")
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_pod_is_given_as_long_as_a_stop_takes(overlay: str, tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(the(overlay, "ConfigMap")["data"]["config.yaml"])
-    settings = read_settings(path, {})
-    assert settings.server.drain_seconds > 5, "longer than a connection may be silent"
-    pauses = [
-        int(each["lifecycle"]["preStop"]["exec"]["command"][1]) for each in containers(overlay).values()
+@pytest.mark.parametrize("version", strict.VERSIONS)
+def test_a_kind_that_a_release_does_not_have_is_not_taken(version: str) -> None:
+    old = {"apiVersion": "autoscaling/v2beta2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}}
+    assert strict.core_problems([old], version) == [
+        f"HorizontalPodAutoscaler/a: Kubernetes {version} has no autoscaling/v2beta2"
     ]
-    assert pauses[0] <= pauses[1], "the shadow outlives the edge"
-    longest = max(pauses) + edge_patience(settings) + SHADOWS_SECONDS
-    assert longest < pod(overlay)["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_candidate_cannot_take_the_pod_off_the_air(overlay: str) -> None:
-    shadow, edge = containers(overlay)["shadow"], containers(overlay)["edge"]
-    assert shadow["command"][-1] == "--keep"
-    assert not {"readinessProbe", "livenessProbe", "startupProbe"} & set(shadow)
-    assert {"readinessProbe", "livenessProbe", "startupProbe"} <= set(edge)
-    assert shadow["image"] == edge["image"]
-    assert {"cpu", "memory"} <= set(shadow["resources"]["limits"])
+def test_every_overlay_and_every_component_is_part_of_a_composition() -> None:
+    assert {overlay for overlay, _ in COMPOSITIONS.values()} == set(OVERLAYS)
+    assert {each for _, components in COMPOSITIONS.values() for each in components} == set(COMPONENTS)
+    assert len(OVERLAYS) >= 3
+    assert len(COMPONENTS) >= 4
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_pods_are_restricted(overlay: str) -> None:
-    context = pod(overlay)["securityContext"]
-    assert context["runAsNonRoot"]
-    assert context["runAsUser"] > 0
-    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert not pod(overlay)["automountServiceAccountToken"]
-    mounted = {each["name"]: each for each in pod(overlay)["volumes"]}
-    for container in containers(overlay).values():
-        own = container["securityContext"]
-        assert own["capabilities"] == {"drop": ["ALL"]}
-        assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True)
-        mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
-        assert set(mounts) >= WRITABLE
-        assert set(mounts.values()) <= set(mounted)
-    homes = {
-        each["name"]
-        for container in containers(overlay).values()
-        for each in container["volumeMounts"]
-        if each["mountPath"] == "/var/lib/understudy"
-    }
-    assert len(homes) == 1, "where the two meet"
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_selects_pods_finds_them(overlay: str) -> None:
-    labels = the(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
-    selectors = [
-        the(overlay, "Deployment")["spec"]["selector"]["matchLabels"],
-        the(overlay, "Service")["spec"]["selector"],
-        the(overlay, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        the(overlay, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
-    ]
-    assert all(selector.items() <= labels for selector in selectors)
-    ports = {each["name"] for each in containers(overlay)["edge"]["ports"]}
-    assert {each["targetPort"] for each in the(overlay, "Service")["spec"]["ports"]} <= ports
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_adds_or_changes_something(component: str) -> None:
+    assert composed(f"production with {component}") != composed("production")
 
 
 def test_production_is_scaled_by_its_edge_alone() -> None:
-    spec = the("production", "HorizontalPodAutoscaler")["spec"]
-    assert spec["scaleTargetRef"]["name"] == the("production", "Deployment")["metadata"]["name"]
-    assert "replicas" not in the("production", "Deployment")["spec"], "or each apply undoes the scaling"
-    (metric,) = spec["metrics"]
-    assert metric["containerResource"]["container"] in containers("production")
+    (scaler,) = of_kind(composed("production"), "HorizontalPodAutoscaler")
+    assert [each["containerResource"]["container"] for each in scaler["spec"]["metrics"]] == ["edge"]
+    assert value(scaler, "spec.minReplicas") >= 3
+
+
+def test_two_autoscalers_never_stand_side_by_side() -> None:
+    for composition in COMPOSITIONS:
+        kinds = [each["kind"] for each in composed(composition)]
+        assert not {"HorizontalPodAutoscaler", "ScaledObject"} <= set(kinds), composition
 
 
 def test_the_gpu_is_the_edges() -> None:
-    found = containers("gpu")
-    assert int(found["edge"]["resources"]["limits"]["nvidia.com/gpu"]) == 1
-    assert "nvidia.com/gpu" not in found["shadow"]["resources"]["limits"]
-    assert variables(found["shadow"])["UNDERSTUDY_PROVIDERS"] == "CPUExecutionProvider"
+    deployment = found(composed("gpu"), "Deployment", "understudy")
+    edge, shadow = (
+        value(deployment, f"spec.template.spec.containers[{name}]") for name in ("edge", "shadow")
+    )
+    assert int(value(edge, "resources.limits[nvidia.com/gpu]")) == 1
+    assert "nvidia.com/gpu" not in value(shadow, "resources.limits")
+    assert fit.variables(shadow)["UNDERSTUDY_PROVIDERS"] == "CPUExecutionProvider"
+
+
+@pytest.mark.system("promtool")
+def test_prometheus_takes_every_rule(tmp_path: Path) -> None:
+    rules = list(of_kind(composed("production with monitoring"), "PrometheusRule"))
+    assert rules
+    for each in rules:
+        path = tmp_path / f"{each['metadata']['name']}.yml"
+        path.write_text(yaml.safe_dump({"groups": each["spec"]["groups"]}), encoding="utf-8")
+        command = [str(locate("promtool")), "check", "rules", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{called(each)}: {done.stdout}{done.stderr}"
