@@ -86,6 +86,7 @@ class Shadow:
         """Lets the child work off what is queued, and what the edge still sends."""
         from service.wiring.stopping import await_edges
 
+        self._child.let_end()  # BentoML's supervisor told it to end as well
         await_edges(SETTINGS, ENVIRONMENT)
         self._child.stop()
 

@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(beats: int | None, *, with_parent: bool) -> int:
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread: they all inherit it
     from service.errors import ConfigurationError
     from service.settings import read_environment, read_settings
     from service.wiring.logs import log_to_stderr
@@ -55,8 +57,6 @@ def _run(beats: int | None, *, with_parent: bool) -> int:
     except ConfigurationError as error:
         sys.stderr.write(f"understudy: {error}\n")
         return CONFIGURATION
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread: they all inherit it
     if settings.shadow.idle_priority:
         yield_the_cpu()  # before the heavy imports: a shadow that crashes in a loop imports in a loop
     log_to_stderr(settings.log)  # what the imports warn of is to look the same
@@ -73,6 +73,8 @@ def _run(beats: int | None, *, with_parent: bool) -> int:
 
     if with_parent:
         end_with_parent()
+    if signals & signal.sigpending():  # there is nothing to work off, and models may take long to load
+        return 0
     process = ShadowBuilder(settings, environment).build()
     process.start()
     if beats is not None:

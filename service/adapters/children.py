@@ -50,9 +50,13 @@ class KeptChild:
         self._child = self._spawn()
         self._thread.start()
 
+    def let_end(self) -> None:
+        """From now on a child that ends is not started again."""
+        self._stopping.set()
+
     def stop(self, patience: float = 8.0) -> None:
         """Asks the child to end, and kills it after ``patience`` seconds."""
-        self._stopping.set()
+        self.let_end()
         child = self._child
         if child is not None:
             child.terminate()

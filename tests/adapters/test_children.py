@@ -68,6 +68,23 @@ def test_a_child_that_dies_is_started_again_until_it_is_stopped(tmp_path: Path) 
 
 
 @pytest.mark.process
+def test_a_child_that_is_let_end_is_not_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "born"
+    child = KeptChild("it", [sys.executable, "-c", MARKS + "time.sleep(60)", str(path)], QUICK)
+    child.start()
+    (pid,) = born(path, 1)
+    child.let_end()
+    os.kill(pid, signal.SIGTERM)
+    await_true(lambda: not psutil.pid_exists(pid))
+    time.sleep(5 * QUICK.longest)
+    assert born(path, 1) == [pid]
+    assert not caplog.records, "an end that was asked for is no error"
+    child.stop()
+
+
+@pytest.mark.process
 def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "born"
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + MARKS + "time.sleep(60)"

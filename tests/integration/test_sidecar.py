@@ -69,6 +69,13 @@ def edge(demo_home: Path, home: Path, **settings: Any) -> Iterator[Server]:
         yield found
 
 
+def waits_for_sigterm(process: psutil.Process) -> bool:
+    """Whether the signal is blocked, and kept."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    (blocked,) = [int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:")]
+    return bool(blocked & 1 << signal.SIGTERM - 1)
+
+
 def kill(*processes: psutil.Process) -> None:
     for each in processes:
         if each.is_running():
@@ -195,6 +202,16 @@ def test_a_pod_that_is_stopped_loses_no_row_of_those_it_answered(
     for page in range(ledger.pages):
         assert sum(ledger.totals(page).values()) == 3 * callers.ended["200"]
         assert ledger.in_flight(page) == 0
+
+
+def test_a_shadow_that_is_stopped_while_it_starts_ends_well_before_it_has_loaded_a_model(
+    demo_home: Path, tmp_path: Path
+) -> None:
+    with sidecar(demo_home, tmp_path) as keeper:
+        assert eventually(lambda: any(map(waits_for_sigterm, keeper.children())), 20)
+        keeper.terminate()
+        assert keeper.wait(20) == 0
+    assert "loaded" not in (tmp_path / "sidecar.log").read_text()
 
 
 def test_a_second_shadow_waits_its_turn_and_takes_over(demo_home: Path, tmp_path: Path) -> None:
