@@ -21,7 +21,7 @@ from typing import Any
 
 from load_tests.pacing import Schedule
 from load_tests.stats import Summary, summarize
-from load_tests.wire import Request, answer_length, status_of
+from load_tests.wire import Request, answer_length, is_last, status_of
 
 _READ, _WRITE = select.POLLIN, select.POLLOUT  # epoll uses the same bits
 _CHUNK = 1 << 18
@@ -180,7 +180,11 @@ class _Load:
             self.run.last[index] = answer
         channel.index = -1
         self.busy -= 1
-        self.idle.append(channel)
+        if is_last(answer):
+            self._drop(channel)
+            self._connect()
+        else:
+            self.idle.append(channel)
 
     def _connect(self) -> None:
         try:
@@ -196,10 +200,13 @@ class _Load:
     def _watch(self, channel: Channel, events: int) -> None:
         self._poll.modify(channel.sock.fileno(), events)
 
-    def _lose(self, channel: Channel, kind: str) -> None:
+    def _drop(self, channel: Channel) -> None:
         self._poll.unregister(channel.sock.fileno())
         del self._channels[channel.sock.fileno()]
         channel.sock.close()
+
+    def _lose(self, channel: Channel, kind: str) -> None:
+        self._drop(channel)
         if channel.index >= 0:
             self.run.failures[kind] += 1
             self.busy -= 1

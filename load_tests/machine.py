@@ -106,6 +106,11 @@ class Contention:
         return core_busy_seconds(server) - self._server_cpu(), core_busy_seconds(own) - time.process_time()
 
 
+def all_cores() -> set[int]:
+    """Those of the machine, also where this process keeps to some; the kernel takes what it may use."""
+    return set(range(os.cpu_count() or 1))
+
+
 def choose_cores() -> tuple[int, int]:
     """(server's core, load generator's core); the same one where there is only one."""
     usable = sorted(os.sched_getaffinity(0))

@@ -1,12 +1,14 @@
 """HAProxy and nginx in front of replicas, each with a configuration of its own and started as a child.
 
-Both keep connections to callers and to replicas, and both close an idle one to a replica before the replica
-would (5 s): whoever closes first must not be the one that is asked.
+Both keep connections to replicas and close an idle one before the replica would (5 s): whoever closes first
+must not be the one that is asked. For the same reason only HAProxy keeps those to callers: at SIGHUP nginx
+closes every idle one of them, whatever a replica does, and loses the request that is just on its way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from load_tests.machine import all_cores
 from load_tests.server import HOST, free_port
 
 HAPROXY = """
@@ -51,7 +54,7 @@ http {{
     }}
     server {{
         listen {host}:{port};
-        keepalive_requests 1000000;
+        keepalive_timeout 0;
         location / {{
             proxy_pass http://replicas;
             proxy_http_version 1.1;
@@ -126,6 +129,7 @@ def _running(
 
         write(replicas)
         process = subprocess.Popen([*command, str(path)], stderr=subprocess.DEVNULL)
+        os.sched_setaffinity(process.pid, all_cores())
         try:
             _await_listening(port)
             yield Proxy(port, tuple(replicas), looks, write, lambda: process.send_signal(signal.SIGHUP))

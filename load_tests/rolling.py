@@ -144,7 +144,7 @@ def behind(
     section = Section(
         f"A rolling restart of two replicas behind {name}",
         ("load", "requests", "failed", "p50 ms", "p99 ms", "max ms"),
-        f"{rate:g} requests/s of one row on kept connections, open loop; drain of {DRAIN_SECONDS:g} s.",
+        f"{rate:g} requests/s of one row, open loop; drain of {DRAIN_SECONDS:g} s.",
     )
     for what, found in (("before", before), ("during", during)):
         _tell(section, what, found)

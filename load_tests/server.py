@@ -25,6 +25,8 @@ from typing import Any
 import psutil
 import yaml
 
+from load_tests.machine import all_cores
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 _ROLES = {"Predictor": "edge", "Shadow": "shadow's keeper", "Explainer": "explainer"}
@@ -121,7 +123,7 @@ def running(
 
     Args:
         ready: path that answers 200 when the server is ready.
-        cores: CPU cores of the server and all its children; None leaves them free.
+        cores: CPU cores of the server and all its children; None for all, whatever this process has.
         env: variables over the present environment.
         home: an existing folder for its files, removed at the end; a new one by default.
         bentoml_home: whether BENTOML_HOME is ``home`` (a BentoML server needs one of its own).
@@ -134,7 +136,7 @@ def running(
         StartError: see there.
     """
     home = home or Path(tempfile.mkdtemp(prefix="load-tests-"))
-    log, port, pinned = home / "server.log", port or free_port(), set(cores or ())
+    log, port = home / "server.log", port or free_port()
     variables = {**inherited_variables(), **(env or {})}
     if bentoml_home:
         variables["BENTOML_HOME"] = str(home)
@@ -151,8 +153,8 @@ def running(
         )
     group = None
     try:
-        if pinned:
-            os.sched_setaffinity(process.pid, pinned)  # before it starts children, which inherit it
+        used = all_cores() if cores is None else set(cores)
+        os.sched_setaffinity(process.pid, used)  # before it starts children, which inherit it
         if contained:
             group = _cpu_group(process.pid)
         _await_ready(process, port, ready, timeout, log)

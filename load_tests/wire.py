@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+) *\r\n", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close *\r\n", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -47,6 +48,11 @@ def status_of(answer: bytes) -> int:
     if not answer.startswith(b"HTTP/1."):
         raise ValueError("not an HTTP answer")
     return int(answer[9:12])
+
+
+def is_last(answer: bytes) -> bool:
+    """Whether its head says ``Connection: close``: nothing more may be sent on this connection."""
+    return _CLOSE.search(answer, 0, answer.find(_HEAD_END) + 2) is not None
 
 
 def body_of(answer: bytes) -> bytes:

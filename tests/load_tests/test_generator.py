@@ -13,7 +13,7 @@ import pytest
 
 from load_tests.generator import Tick, ask, closed_loop, open_loop
 from load_tests.pacing import Schedule
-from load_tests.wire import answer_length, body_of, request
+from load_tests.wire import answer_length, body_of, is_last, request
 
 Respond = Callable[[int], bytes | None]
 """The bytes that answer the n-th request, counted from 0; None closes the connection instead."""
@@ -40,6 +40,8 @@ def serving(respond: Respond) -> Iterator[tuple[str, int]]:
                     if reply is None:
                         return
                     self.request.sendall(reply)
+                    if is_last(reply):
+                        return
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
@@ -82,6 +84,14 @@ def test_failures_are_told_apart_and_never_counted_as_answers() -> None:
         run = closed_loop(address, [ASKED], connections=1, seconds=30, limit=40)
     assert len(run.latencies) == 10
     assert run.failures == {"status 503": 10, "wrong body": 10, "connection": 10}
+
+
+def test_a_connection_that_the_server_closes_behind_an_answer_is_left_without_a_failure() -> None:
+    farewell = answer(b"right").replace(b"X\r\n", b"X\r\nConnection: close\r\n")
+    with serving(lambda _: farewell) as address:
+        run = closed_loop(address, [ASKED], connections=2, seconds=30, limit=20)
+    assert len(run.latencies) == 20
+    assert not run.failures
 
 
 def test_an_answer_without_a_length_is_a_failure() -> None:

@@ -31,6 +31,18 @@ def test_a_server_answers_inside_the_block_and_is_gone_after_it() -> None:
         get(server.address, "/")
 
 
+def test_a_server_without_cores_of_its_own_has_those_that_its_starter_keeps_from_itself() -> None:
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(usable)})
+    try:
+        with running(
+            lambda port: [sys.executable, "-m", "load_tests.peers.constant", str(port)], ready="/"
+        ) as found:
+            assert os.sched_getaffinity(found.pid) >= usable
+    finally:
+        os.sched_setaffinity(0, usable)
+
+
 def test_a_suspended_server_uses_no_cpu_and_still_stops() -> None:
     with contestants.constant(choose_cores()[0]) as server:
         server.suspend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from load_tests.wire import answer_length, body_of, header_of, request, status_of
+from load_tests.wire import answer_length, body_of, header_of, is_last, request, status_of
 
 ANSWER = b"HTTP/1.1 422 Unprocessable Content\r\nX-Model-Arm: canary\r\ncontent-length: 4\r\n\r\nbody"
 
@@ -35,6 +35,20 @@ def test_the_length_is_unknown_until_the_head_is_whole() -> None:
 def test_a_length_in_the_body_is_not_taken_for_the_header() -> None:
     with pytest.raises(ValueError, match="Content-Length"):
         answer_length(b"HTTP/1.1 200 OK\r\n\r\n\r\nContent-Length: 5\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("head", "last"),
+    [
+        (b"Connection: close", True),
+        (b"connection:CLOSE ", True),
+        (b"Connection: keep-alive", False),
+        (b"X-Connection: close", False),
+    ],
+)
+def test_says_whether_the_server_closes_behind_an_answer(head: bytes, last: bool) -> None:
+    assert is_last(b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 4\r\n\r\nbody" % head) is last
+    assert not is_last(b"HTTP/1.1 200 OK\r\n\r\n\r\n%b\r\n\r\n" % head)
 
 
 def test_refuses_bytes_that_are_no_http_answer() -> None:
