@@ -19,7 +19,7 @@ from load_tests.server import ROOT, Server, inherited_variables, running_server,
 
 MIB = 1 << 20
 EDGE = Limits(cpu_request=1.0)
-SHADOW = Limits(cpu_request=0.01, cpu_limit=1.0, memory=1024 * MIB, processes=256)
+SHADOW = Limits(cpu_request=0.001, cpu_limit=1.0, memory=1024 * MIB, processes=256)
 """Both as in the manifests."""
 CRAMPED = 128 * MIB
 """A memory limit in which no shadow can start: its keeper ends it again and again."""
