@@ -28,6 +28,8 @@ IDLE_SECONDS = 30.0
 KEEPALIVE_SECONDS = 5
 """After this silence it is seen whether PostgreSQL's machine is still there, by ``PROBES`` a second apart."""
 PROBES = 3
+ENCODING = "UTF8"
+"""Of the database: in another one a slice of any name cannot be kept, or is told as bytes."""
 
 PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "08003", "08006"})
 """The same may succeed at once: serialisation failure, deadlock, a session that was ended."""
@@ -84,6 +86,7 @@ def engine(url: URL, patience: float, connections: int) -> Engine:
     wanted: dict[str, Any] = {
         "connect_timeout": max(2, min(CONNECT_SECONDS, round(patience))),
         "application_name": "understudy",
+        "client_encoding": ENCODING,
         # while something is on its way to a machine that is gone, nobody sends keepalives
         "tcp_user_timeout": milliseconds(patience),
         "keepalives_idle": KEEPALIVE_SECONDS,
@@ -106,6 +109,9 @@ def engine(url: URL, patience: float, connections: int) -> Engine:
             return PatientConnection.connect(*arguments, **options)
 
         made = in_time(open_, ALL_SECONDS, PatientConnection.close)
+        if (found := made.info.parameter_status("server_encoding")) != ENCODING:
+            made.close()
+            raise psycopg.OperationalError(f"the database's encoding is {found}; it has to be {ENCODING}")
         made.seconds = patience + GRACE_SECONDS
         return made
 

@@ -84,6 +84,20 @@ def store(database: Database) -> Store:
     return made
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_keep_every_name_is_refused_by_its_encoding(
+    server: Postgres, say: Callable[[str], None], encoding: str
+) -> None:
+    say(f"CREATE DATABASE narrow ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    database = Database(server.url.replace("/postgres?", "/narrow?"), patience=PATIENCE)
+    try:
+        with pytest.raises(StoreError, match=f"encoding is {encoding}; it has to be UTF8"):
+            Store(database).learnt()
+    finally:
+        database.close()
+        say("DROP DATABASE narrow WITH (FORCE)")
+
+
 def took(call: Callable[[], object]) -> tuple[float, str]:
     """How long a call took until it failed, and why."""
     begun = time.monotonic()
