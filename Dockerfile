@@ -60,7 +60,8 @@ RUN /opt/understudy/bin/python -m models demo
 FROM ${PYTHON} AS runtime
 # One id by number, so that Kubernetes can see that it is not root.
 RUN groupadd --gid 10001 understudy \
-    && useradd --uid 10001 --gid 10001 --home-dir /var/lib/understudy --create-home --shell /usr/sbin/nologin understudy \
+    && useradd --uid 10001 --gid 10001 --home-dir /var/lib/understudy --create-home --skel /dev/null \
+        --shell /usr/sbin/nologin understudy \
     && install -d -o 10001 -g 10001 /var/lib/bentoml /var/lib/bentoml/bentos /var/lib/bentoml/envs \
         /var/lib/bentoml/models /var/lib/bentoml/tmp
 COPY --from=installed /opt/understudy /opt/understudy
